@@ -27,6 +27,9 @@ QUEUE = 32
 """Requests taken before the first of them has been answered."""
 _TRAILER = istr("Trailer")
 SLICE = 8192
+TURN = 65536
+"""Bytes of a body in chunks after which others have their turn. uvloop reads up to 8 MiB of one
+socket in a turn, which may be a million chunks."""
 TAIL = 65536
 """Bytes behind a request for another protocol that are kept before the client is read no further.
 """
@@ -115,6 +118,11 @@ class Http1Codec:
         """Return True if enough waits: requests, or bytes behind one that asks for another
         protocol."""
         return self.queued >= QUEUE or len(self.backlog) > TAIL
+
+    @property
+    def in_chunks(self) -> bool:
+        """Return True in a body that comes in chunks."""
+        return self._payload is not None and not self._left
 
     def consumed(self) -> None:
         """One of the heads is being handled."""

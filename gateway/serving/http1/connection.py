@@ -25,7 +25,7 @@ from gateway.protocols.websocket import LINES, UPGRADE
 from gateway.serving.admission import FRAMING
 from gateway.serving.body import ClientBody
 from gateway.serving.codec import Data, End, Event, Head, Refused, Reset
-from gateway.serving.http1.codec import QUEUE, Http1Codec
+from gateway.serving.http1.codec import QUEUE, TURN, Http1Codec
 from gateway.serving.http1.departure import Departure, has_ended
 from gateway.serving.http1.outlet import Http1Outlet
 from gateway.serving.http1.write import complete, make_head
@@ -37,8 +37,6 @@ log = logging.getLogger("gateway.serving")
 LINGER = 5.0
 """Seconds for which a body that nothing reads is taken, so that the client can read its answer."""
 
-_HTTP_11 = (1, 1)
-
 
 class Http1Connection(Http1Outlet):
     """One client's socket; `peer` is its address.
@@ -48,8 +46,7 @@ class Http1Connection(Http1Outlet):
     linger_until: when the connection closes even if the client still sends, 0 while it is used.
     holds: how many reasons there are to read nothing for now.
 
-    A dozen attributes are not enough: a connection is a queue, a request's Outlet and three
-    deadlines in one, because an object for each would cost memory a thousand times over.
+    A queue, an Outlet and three deadlines in one: an object for each would cost memory.
     """
 
     __slots__ = (
@@ -134,6 +131,9 @@ class Http1Connection(Http1Outlet):
         if codec.full and not self._queue_held:
             self._queue_held = True
             self.hold(True)
+        elif codec.in_chunks and len(data) > TURN:
+            self.hold(True)  # For a turn of the loop.
+            asyncio.get_running_loop().call_soon(self.hold, False)
 
     def eof_received(self) -> bool:
         """The client sends no more; what it has sent is still answered (RFC 9112 section 9.6)."""
@@ -244,7 +244,7 @@ class Http1Connection(Http1Outlet):
         self.switching = upgrade and self._codec.switched and not self._queue
         self._count += 1
         self.last = close or self._count >= server.max_requests
-        if version >= _HTTP_11:
+        if version >= (1, 1):
             exchange.interim = self.interim
         else:
             exchange.memo = {}  # What goes on says the version (RFC 9110 section 7.6.3).

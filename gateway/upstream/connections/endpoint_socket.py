@@ -11,6 +11,9 @@ from gateway.core.wait import Wait
 from gateway.upstream.connections.interfaces import NEVER, Owner
 from gateway.upstream.pool.endpoint import Endpoint
 
+TURN_EVENTS = 1000
+"""Parts of answers after which the event loop has its turn. uvloop reads up to 8 MiB of one socket
+in a turn, which may be a million parts of a byte."""
 SALVAGE = 256 * 1024
 """Bytes read at most from a socket on which a write has failed."""
 
@@ -76,6 +79,12 @@ class EndpointSocket(asyncio.Protocol):
         if self._reading_paused and not self.closed:
             self._reading_paused = False
             self._transport.resume_reading()
+
+    def yield_turn(self) -> None:
+        """Read on in the loop's next turn, if not paused for longer."""
+        if not self._reading_paused and not self.closed:
+            self.pause_reading()
+            asyncio.get_running_loop().call_soon(self.resume_reading)
 
     def retire(self) -> None:
         """Do not keep it: it closes after the answer that is under way."""

@@ -17,6 +17,7 @@ from gateway.core.exchange import Exchange, Reply
 from gateway.core.failures import Failed, Failure
 from gateway.core.headers import Pair
 from gateway.protocols.websocket import LINES
+from gateway.upstream.connections.endpoint_socket import TURN_EVENTS
 from gateway.upstream.connections.http1.codec import (
     End,
     Event,
@@ -192,7 +193,10 @@ class Connection(RequestSender):
                 return
             codec.parse_next()
         self._extend(self._sending)
-        self._take(codec.feed(data))
+        events = codec.feed(data)
+        self._take(events)
+        if len(events) > TURN_EVENTS:
+            self.yield_turn()
         if self._held and not self.closed:
             self._write_held()
 

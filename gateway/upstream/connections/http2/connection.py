@@ -29,6 +29,7 @@ from gateway.protocols.http2.session import (
     TrailersReceived,
 )
 from gateway.protocols.http2.session import Failed as SessionFailed
+from gateway.upstream.connections.endpoint_socket import TURN_EVENTS
 from gateway.upstream.connections.http2.fields import Answers
 from gateway.upstream.connections.http2.socket import (
     MAX_STREAMS,
@@ -50,9 +51,6 @@ with signs of life: with either they are due. To acknowledge a PING takes 17 byt
 PIECE, MAX_EVENTS = 16 * 1024, 64
 """Bytes that are decoded at a time, and events that wait for the rest. HPACK makes a field of 4,000
 bytes of one byte, so that heads may be far larger than what came."""
-TURN_EVENTS = 1000
-"""Events after which the event loop has its turn. uvloop reads up to 8 MiB of one socket in a turn,
-which may be a million frames of a byte."""
 
 
 class Http2Connection(Http2Socket):

@@ -261,3 +261,19 @@ async def test_connections_of_one_sender_that_begin_alike_share_their_memo(world
         memos.append(connection.exchange.memo)
     same = [(a, b) for a in range(7) for b in range(a + 1, 7) if memos[a] is memos[b]]
     assert same == [(1, 2)]
+
+
+async def test_a_body_in_crumbs_does_not_keep_others_from_their_turn(world):
+    """Nothing more of it is read before the loop's next turn; of other bodies it is."""
+    crumbs = b"1\r\nx\r\n" * 20_000
+    world.feed(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
+    world.feed(b"1\r\nx\r\n")
+    assert world.transport.reading
+    for _ in range(2):
+        world.feed(crumbs)
+        assert not world.transport.reading
+        await asyncio.sleep(0)
+        assert world.transport.reading and not world.connection.holds
+    world.feed(b"0\r\n\r\n" + post("/long", len(crumbs) + 1, b"x"))
+    world.feed(crumbs)
+    assert world.transport.reading

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
 
 from gateway.core.failures import Failure
 from gateway.upstream.connections.interfaces import NEVER
+from gateway.upstream.connections.stream import HIGH_WATER
 from tests.unit.upstream.connections.http1.world import CHUNKED, OK, Body, World
 
 
@@ -154,3 +156,21 @@ def test_a_reason_phrase_of_its_own_stays(line: bytes, reason: bytes) -> None:
         world.connection.data_received(b"HTTP/1.1 " + line + b"\r\nContent-Length: 2\r\n\r\nok")
         assert world.endpoint.idle.pop() is world.connection
     assert [reply.reason for reply in world.told] == [reason] * 3
+
+
+async def test_an_answer_in_crumbs_does_not_keep_others_from_their_turn() -> None:
+    """Nothing more of it is read before the loop's next turn, or while its client is slow."""
+    world = World()
+    world.send()
+    world.connection.data_received(CHUNKED)
+    (reply,) = world.told
+    for _ in range(2):
+        world.connection.data_received(b"1\r\nx\r\n" * 2000)
+        assert world.connection._reading_paused
+        await asyncio.sleep(0)
+        assert not world.connection._reading_paused
+    world.connection.data_received(b"1\r\nx\r\n" * HIGH_WATER)
+    await asyncio.sleep(0)
+    assert world.connection._reading_paused
+    while world.connection._reading_paused:
+        assert await reply.body.read()
