@@ -346,7 +346,7 @@ class Http1Connection(Http1Outlet):
         return (
             self.exchange is None
             and self._incoming is None
-            and not (self.given_away or self.linger_until)
+            and not (self._queue or self.given_away or self.linger_until)
         )
 
     def close(self) -> None:

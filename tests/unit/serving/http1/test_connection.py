@@ -106,6 +106,17 @@ async def test_too_many_that_wait_stop_the_reading(world):
     assert world.transport.reading
 
 
+async def test_no_head_is_late_behind_requests_that_wait_for_their_client(world):
+    """It was held back with them, and they would be lost with it."""
+    connection = world.connection
+    connection.pause_writing()
+    world.feed(get("/1") * 40)
+    assert not world.transport.reading and not connection.awaiting_head
+    connection.resume_writing()
+    await asyncio.sleep(0)
+    assert len(bodies(world.transport.take())) == 40 and connection.awaiting_head
+
+
 async def test_a_body_that_comes_too_fast_stops_the_reading(world):
     world.feed(get("/wait") + post("/body", 600_000))
     world.feed(bytes(300_000))
