@@ -16,6 +16,7 @@ import socket
 import struct
 from collections.abc import Callable
 
+from gateway.protocols.crumbs import CRUMB, CrumbProtocol
 from gateway.protocols.websocket import GOING_AWAY, Frames, close_frame
 
 SWEEP = 1.0
@@ -29,7 +30,7 @@ _NEVER = float("inf")
 _NO_LINGER = struct.pack("ii", 1, 0)
 
 
-class End(asyncio.Protocol):
+class End(CrumbProtocol):
     """One side's socket. What comes from it goes to `peer`.
 
     frames: those that came from here; count: their bytes. moved: some came since the last sweep.
@@ -57,6 +58,7 @@ class End(asyncio.Protocol):
     transport: asyncio.Transport
 
     def __init__(self, tunnel: Tunnel, name: str, masks: bool) -> None:
+        super().__init__()
         self.name = name
         self.frames = Frames()
         self.count = 0
@@ -80,6 +82,8 @@ class End(asyncio.Protocol):
         self.frames.feed(data)
         if not peer.lost:
             peer.transport.write(data)
+            if len(data) < CRUMB:
+                peer.count_crumb(peer.transport)
 
     def eof_received(self) -> bool:
         """Return True if this side stays open because `peer` may still send."""
@@ -102,6 +106,7 @@ class End(asyncio.Protocol):
             peer.transport.pause_reading()
 
     def resume_writing(self) -> None:
+        self.crumbs_taken(self.transport)
         self.peer.resume()
 
     def resume(self) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from gateway.core.exchange import Exchange, Reply
 from gateway.core.headers import Pair
 from gateway.core.wait import Wait
+from gateway.protocols.crumbs import CRUMB, CrumbProtocol
 from gateway.serving.admission import Admission
 from gateway.serving.body import ClientBody
 from gateway.serving.http1.write import complete, interim_head, last_chunk, stream_head
@@ -20,7 +21,7 @@ from gateway.serving.server import Server
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
-class Http1Outlet(asyncio.Protocol):
+class Http1Outlet(CrumbProtocol):
     """Writes what is sent to the client of `exchange`, the request under way; `body` is that
     request's.
 
@@ -47,6 +48,7 @@ class Http1Outlet(asyncio.Protocol):
     )
 
     def __init__(self, server: Server) -> None:
+        super().__init__()
         self._server = server
         self._room: Wait[None] | None = None
         self._writing_paused = self._chunked = False
@@ -64,6 +66,8 @@ class Http1Outlet(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._writing_paused = False
+        if self.transport is not None:
+            self.crumbs_taken(self.transport)
         room, self._room = self._room, None
         if room is not None:
             room.wake()
@@ -123,6 +127,8 @@ class Http1Outlet(asyncio.Protocol):
             transport.write(b"%x\r\n%b\r\n" % (len(data), data))
         else:
             transport.write(data)
+        if len(data) < CRUMB:
+            self.count_crumb(transport)
         if not self._writing_paused:
             return None
         room: Wait[None] = Wait()

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from gateway.core.wait import Wait
+from gateway.protocols.crumbs import CRUMB, CrumbProtocol
 from gateway.protocols.http2.session import ErrorCode, Session
 from gateway.serving.http2.stream import Http2Stream
 from gateway.serving.server import Server
@@ -21,7 +22,7 @@ PIECE = 64 * 1024
 """Bytes handed to the socket at once."""
 
 
-class Sending(asyncio.Protocol):
+class Sending(CrumbProtocol):
     """Writes what `session` has to send, as long as the socket takes it.
 
     transport: None once the connection is lost.
@@ -41,6 +42,7 @@ class Sending(asyncio.Protocol):
     )
 
     def __init__(self, server: Server, session: Session) -> None:
+        super().__init__()
         self.server = server
         self.session = session
         self.transport: asyncio.Transport | None = None
@@ -58,6 +60,8 @@ class Sending(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._writing_paused = False
+        if self.transport is not None:
+            self.crumbs_taken(self.transport)
         self.flush()
 
     def flush(self) -> None:
@@ -102,6 +106,8 @@ class Sending(asyncio.Protocol):
             if data:
                 transport.write(data)
             if len(data) < PIECE:
+                if 0 < len(data) < CRUMB:
+                    self.count_crumb(transport)
                 return
 
     def _wake_writers(self) -> bool:

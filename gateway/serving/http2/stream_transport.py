@@ -102,6 +102,9 @@ class StreamTransport(asyncio.Transport):
     def resume_reading(self) -> None:
         self._stream.hold(False)
 
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """Nothing: the session puts together what waits."""
+
     def get_write_buffer_size(self) -> int:
         return self._stream.unsent
 

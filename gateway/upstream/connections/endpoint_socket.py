@@ -8,6 +8,7 @@ import select
 import ssl
 
 from gateway.core.wait import Wait
+from gateway.protocols.crumbs import CrumbProtocol
 from gateway.upstream.connections.interfaces import NEVER, Owner
 from gateway.upstream.pool.endpoint import Endpoint
 
@@ -18,7 +19,7 @@ SALVAGE = 256 * 1024
 """Bytes read at most from a socket on which a write has failed."""
 
 
-class EndpointSocket(asyncio.Protocol):
+class EndpointSocket(CrumbProtocol):
     """A socket to `endpoint`, among its owner's open ones from when it is connected until it is
     closed.
 
@@ -44,6 +45,7 @@ class EndpointSocket(asyncio.Protocol):
     _transport: asyncio.Transport
 
     def __init__(self, owner: Owner, endpoint: Endpoint, max_idle: int) -> None:
+        super().__init__()
         self.endpoint = endpoint
         self.closed = False
         self.idle_since = 0.0
@@ -149,6 +151,7 @@ class EndpointSocket(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._writing_paused = False
+        self.crumbs_taken(self._transport)
         self._wake_writer()
 
     def _wait_for_room(self) -> Wait[None]:

@@ -25,6 +25,7 @@ class Transport(asyncio.Transport):
     def __init__(self) -> None:
         super().__init__()
         self.sent = b""
+        self.high: int | None = None
         self.state = "open"
         self.reading = True
 
@@ -47,6 +48,9 @@ class Transport(asyncio.Transport):
 
     def abort(self) -> None:
         self.state = "aborted"
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        self.high = high
 
     def get_write_buffer_size(self) -> int:
         return 0

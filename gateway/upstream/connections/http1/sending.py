@@ -8,6 +8,7 @@ from gateway.config.tables.traffic import TimeoutsConfig
 from gateway.core.exchange import Exchange, RequestBody
 from gateway.core.headers import Pair, lower
 from gateway.core.wait import Wait
+from gateway.protocols.crumbs import CRUMB
 from gateway.upstream.connections.endpoint_socket import EndpointSocket
 from gateway.upstream.connections.http1.headers import chunked_framing, request_head
 from gateway.upstream.connections.interfaces import NEVER, Owner
@@ -79,6 +80,8 @@ class RequestSender(EndpointSocket):
             self._held = data
             return self._wait_for_room()
         self._transport.write(data)
+        if len(data) < CRUMB:
+            self.count_crumb(self._transport)
         return self._wait_for_room() if self._writing_paused else None
 
     def end(self, trailers: Sequence[Pair] = ()) -> None:
@@ -109,6 +112,7 @@ class RequestSender(EndpointSocket):
 
     def resume_writing(self) -> None:
         self._writing_paused = False
+        self.crumbs_taken(self._transport)
         if not self._held:
             self._wake_writer()
 

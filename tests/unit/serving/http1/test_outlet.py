@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from gateway.core.exchange import Reply
+from gateway.protocols.crumbs import CRUMB, CRUMBS
 from tests.unit.serving.memory import World
 
 
@@ -98,3 +99,18 @@ async def test_behind_the_last_chunk_no_size_of_another_begins(world):
     assert outlet.probe == b"0"
     outlet.end(exchange, ())
     assert outlet.probe == b""
+
+
+async def test_an_answer_in_crumbs_is_written_until_few_wait(world):
+    """Each takes far more than its bytes."""
+    begin(world)
+    for _ in range(CRUMBS):
+        assert world.transport.high is None
+        world.connection.write(b"x")
+    assert world.transport.high == 1
+    world.connection.pause_writing()
+    world.connection.resume_writing()
+    assert world.transport.high is None
+    for _ in range(CRUMBS):
+        world.connection.write(b"x" * CRUMB)
+    assert world.transport.high is None

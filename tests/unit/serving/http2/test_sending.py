@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from gateway.protocols.crumbs import CRUMBS
 from gateway.protocols.http2 import session as http2
 from gateway.protocols.http2.session import Limits
 from gateway.serving.http2.sending import PIECE
@@ -96,3 +97,18 @@ async def test_what_waits_for_the_turns_end_goes_out_with_what_is_read_before(wo
     assert [world.answer_of(one)[0] for one in (*waiting, quick)] == [200, 0, 200]
     await asyncio.sleep(0)
     assert world.transport.sent == b""
+
+
+async def test_small_pieces_are_written_until_few_wait(world):
+    """Each takes far more than its bytes."""
+    for _ in range(CRUMBS - 10):  # The beginning of the connection is some, too.
+        world.client.ping()
+        world.talk()
+    assert world.transport.high is None
+    for _ in range(10):
+        world.client.ping()
+        world.talk()
+    assert world.transport.high == 1
+    world.connection.pause_writing()
+    world.connection.resume_writing()
+    assert world.transport.high is None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gateway.config.tables.traffic import TimeoutsConfig
+from gateway.protocols.crumbs import CRUMBS
 from gateway.upstream.connections.interfaces import NEVER
 from tests.unit.upstream.connections.http1.world import CHUNKED, Body, World
 
@@ -74,3 +75,17 @@ def test_a_time_of_0_is_no_limit() -> None:
     assert world.connection.deadline == NEVER
     world.connection.data_received(CHUNKED + b"2\r\nok\r\n")
     assert world.connection.deadline == NEVER
+
+
+def test_a_body_in_crumbs_is_written_until_few_wait() -> None:
+    """Each takes far more than its bytes."""
+    world = World()
+    world.send("POST", Body(1000))
+    for _ in range(CRUMBS):
+        assert world.socket.high is None
+        assert world.connection.write(b"x") is None
+    assert world.socket.high == 1
+    world.connection.pause_writing()
+    assert world.connection.write(b"x") is not None
+    world.connection.resume_writing()
+    assert world.socket.high is None

@@ -21,6 +21,7 @@ TIMEOUTS = TimeoutsConfig(read=10.0, write=20.0)
 class Socket:
     def __init__(self) -> None:
         self.sent = b""
+        self.high: int | None = None
         self.aborted = False
 
     def write(self, data: bytes) -> None:
@@ -28,6 +29,12 @@ class Socket:
 
     def abort(self) -> None:
         self.aborted = True
+
+    def is_closing(self) -> bool:
+        return self.aborted
+
+    def set_write_buffer_limits(self, high: int | None = None) -> None:
+        self.high = high
 
     def pause_reading(self) -> None:
         pass
