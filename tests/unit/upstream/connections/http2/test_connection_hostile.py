@@ -110,6 +110,31 @@ async def test_good_frames_with_faults(rng: random.Random, faults: int) -> None:
     check(world, handlers)
 
 
+async def test_a_connection_that_is_lost_at_any_byte() -> None:
+    """Each exchange has its whole answer, or fails by its own reason; never a part for the whole."""
+    lost = (Failure.CONNECTION_RESET, Failure.INCOMPLETE_RESPONSE)
+    complete = [False, False]
+    for size in range(len(conversation(begun()[0])) + 1):
+        world, handlers = begun()
+        world.receive(conversation(world)[:size])
+        world.connection.connection_lost(None)
+        check(world, handlers)
+        short, long = handlers[0].told[-1], handlers[1].told
+        if isinstance(short, Reply):
+            assert (short.body, short.length, short.index[b"x-a"]) == (b"hello", 5, b"1")
+        else:
+            assert short[0] in lost and not short[1]
+        if long[-1] == "ended":
+            assert await long[0].body.read() == b"x" * 1000
+            assert long[0].body.trailers == ((b"x-sum", b"1"),)
+        else:
+            assert long[-1] in lost or long[-1] == (Failure.CONNECTION_RESET, False)
+        now = [isinstance(short, Reply), long[-1] == "ended"]
+        assert now >= complete
+        complete = now
+    assert complete == [True, True]
+
+
 async def test_the_other_codec_takes_what_is_sent() -> None:
     """Nothing that goes to the endpoint is odd, whatever it has sent."""
     world, handlers = begun()
