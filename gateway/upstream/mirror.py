@@ -136,7 +136,7 @@ class _Kept:
     def __init__(self, inner: RequestBody, most: int) -> None:
         self._inner = inner
         self._most = most
-        self._chunks: list[bytes] = []
+        self._kept = bytearray()
         self._size = 0
         self._ended = False
         self.length = inner.length
@@ -145,7 +145,7 @@ class _Kept:
         """The whole body; None if not all of it was read, or it is too long."""
         whole = self._inner.complete
         if whole is None and self._ended and self._size <= self._most:
-            whole = b"".join(self._chunks)
+            whole = bytes(self._kept)
         return None if whole is None or len(whole) > self._most else _Whole(whole)
 
     @property
@@ -160,9 +160,9 @@ class _Kept:
         chunk = await self._inner.read()
         self._size += len(chunk)
         if self._size <= self._most:
-            self._chunks.append(chunk)
+            self._kept += chunk  # As pieces they would take some fifty bytes more each.
         else:
-            self._chunks.clear()
+            self._kept.clear()
         self._ended = not chunk
         return chunk
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import tracemalloc
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -15,7 +16,7 @@ from gateway.core.failures import Failed, Failure
 from gateway.core.telemetry import Telemetry
 from gateway.core.wait import Wait
 from gateway.protocols.websocket import UPGRADE
-from gateway.upstream.mirror import ANSWER_MAX, Mirrored
+from gateway.upstream.mirror import ANSWER_MAX, Mirrored, _Kept
 from tests.exchange import Stream, exchange
 from tests.until import until
 
@@ -185,3 +186,19 @@ async def test_answers_are_dropped(turn, caplog):
     await mirror(exchange(route="cameras"))
     await turn()
     assert "mirroring a request went wrong" in caplog.text
+
+
+async def test_a_body_in_crumbs_does_not_take_many_times_its_size_until_it_is_copied():
+    """64 KiB took more than a MB."""
+    count = 20_000
+    crumbs = [b"%d" % (10 + place % 90) for place in range(count)]
+    body = _Kept(Arriving(*crumbs), count * 2)  # type: ignore[arg-type]
+    tracemalloc.start()
+    try:
+        while await body.read():
+            pass
+        assert tracemalloc.get_traced_memory()[0] < 8 * count
+    finally:
+        tracemalloc.stop()
+    copy = body.copied()
+    assert copy is not None and copy.complete == b"".join(crumbs)

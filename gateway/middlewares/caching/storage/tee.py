@@ -14,6 +14,9 @@ from gateway.core.exchange import ReplyStream
 from gateway.core.headers import Pair
 from gateway.core.wait import Wait, own
 
+MAX_AHEAD = 256
+"""Pieces that may wait as they came: each takes some fifty bytes beside its own."""
+
 
 class Tee:
     """The stream it wraps, unchanged.
@@ -24,17 +27,16 @@ class Tee:
 
     __slots__ = (
         "_ahead",
-        "_chunks",
         "_complete",
         "_drive",
         "_error",
         "_hurried",
         "_inner",
+        "_kept",
         "_limit",
         "_more",
         "_over",
         "_reading",
-        "_size",
     )
 
     def __init__(
@@ -43,8 +45,7 @@ class Tee:
         self._inner = inner
         self._limit = limit
         self._over = over
-        self._size = 0
-        self._chunks: list[bytes] | None = []
+        self._kept: bytearray | None = bytearray()
         self._ahead: deque[bytes] = deque()
         self._drive: Drive | None = None
         self._error: BaseException | None = None
@@ -67,23 +68,25 @@ class Tee:
             data = await self._read()
         finally:
             self._reading = False
-        if self._hurried and self._chunks is not None:
+        if self._hurried and self._kept is not None:
             self.hurry()
         return data
 
     def hurry(self) -> None:
         """Read on whether the client does or not, as long as the body can be kept."""
         self._hurried = True
-        if self._chunks is not None and self._drive is None and not self._reading:
+        if self._kept is not None and self._drive is None and not self._reading:
             self._drive = Drive(self._read_ahead(), self._ended)
             self._drive.start()
 
     @own
     async def _read_ahead(self) -> None:
-        while self._chunks is not None:
+        while self._kept is not None:
             data = await self._read()
             if data:
                 self._ahead.append(data)
+                if len(self._ahead) > MAX_AHEAD:
+                    self._ahead = deque((b"".join(self._ahead),))
                 self._tell()
 
     def _ended(self, value: object, error: BaseException | None) -> None:
@@ -102,21 +105,20 @@ class Tee:
         except BaseException:
             self._lose()
             raise
-        chunks = self._chunks
-        if chunks is not None:
+        kept = self._kept
+        if kept is not None:
             if data:
-                chunks.append(data)
-                self._size += len(data)
-                if self._size > self._limit:
+                kept += data
+                if len(kept) > self._limit:
                     self._lose()
             else:
-                self._chunks, self._complete = None, True
-                self._over(b"".join(chunks))
+                self._kept, self._complete = None, True
+                self._over(bytes(kept))
         return data
 
     def _lose(self) -> None:
-        if self._chunks is not None:
-            self._chunks = None
+        if self._kept is not None:
+            self._kept = None
             self._over(None)
 
     @property

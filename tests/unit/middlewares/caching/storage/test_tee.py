@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import tracemalloc
 from collections import deque
 
 import pytest
@@ -184,3 +185,26 @@ async def test_given_up_while_it_is_read_ahead():
     tee.hurry()
     tee.abort()
     assert (kept, slow.aborted) == ([None], 1)
+
+
+@pytest.mark.parametrize("hurried", [False, True])
+async def test_crumbs_do_not_take_many_times_their_size(hurried):
+    """An answer of 1 MB took 21."""
+    count = 20_000
+    kept: list[bytes | None] = []
+    tee = Tee(
+        Stream(*(b"%d" % (10 + place % 90) for place in range(count))), count * 2, kept.append
+    )
+    tracemalloc.start()
+    try:
+        if hurried:
+            tee.hurry()
+        else:
+            for _ in range(count):
+                await tee.read()
+        assert tracemalloc.get_traced_memory()[0] < 8 * count
+    finally:
+        tracemalloc.stop()
+    while await tee.read():
+        pass
+    assert [len(one or b"") for one in kept] == [count * 2]
