@@ -80,6 +80,7 @@ UNTOUCHED = frozenset(
 BODILESS = frozenset((204, 205, 206, 304))
 """Statuses without a body, and 206, whose ranges are those of the uncoded one."""
 
+NOTHING: list[str] = []
 Fields = tuple[list[Pair], dict[bytes, bytes], tuple[int, bytes]]
 """A reply's headers, their index, and the headers joined."""
 
@@ -155,12 +156,16 @@ class Compression:
             return
         if self._keeps_strong and index.get(b"etag", b"W/")[:2] != b"W/":
             return
-        accept = exchange.headers.get(ACCEPT_ENCODING)
-        if accept is not None:
+        given = exchange.headers.getall(ACCEPT_ENCODING, NOTHING)
+        if given:
+            accept = ", ".join(given) if given[1:] else given[0]
             coding = self._choices[accept] if accept in self._choices else self._choose(accept)
             if (
                 coding is not None
-                and "no-transform" not in exchange.headers.get(CACHE_CONTROL, "").lower()
+                and not (
+                    CACHE_CONTROL in exchange.headers
+                    and "no-transform" in _joined(exchange, CACHE_CONTROL).lower()
+                )
                 and _encode(coding, exchange, reply)
             ):
                 self._fields.declare(coding.name, reply)
@@ -261,6 +266,11 @@ def _declare(coding: bytes, reply: Reply) -> None:
         reply.remove(b"accept-ranges")
 
 
+def _joined(exchange: Exchange, name: istr) -> str:
+    """Return all lines of a request's field, "" without one."""
+    return ", ".join(exchange.headers.getall(name, NOTHING))
+
+
 def _not_modified(exchange: Exchange, reply: Reply) -> None:
     """Weaken the ETag of a 304 to a client that asked with the weak form.
 
@@ -271,7 +281,7 @@ def _not_modified(exchange: Exchange, reply: Reply) -> None:
     etag = reply.index.get(b"etag")
     if etag is not None and not etag.startswith(b"W/"):
         weak = b"W/" + etag
-        if weak.decode("latin-1") in exchange.headers.get(IF_NONE_MATCH, ""):
+        if weak.decode("latin-1") in _joined(exchange, IF_NONE_MATCH):
             reply.set(b"ETag", weak)
             reply.vary(b"Accept-Encoding")
 

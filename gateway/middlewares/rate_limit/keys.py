@@ -138,8 +138,9 @@ def _user(exchange: Exchange) -> Hashable:
 
 def _header(name: str) -> Key:
     def read(exchange: Exchange) -> Hashable:
-        value = exchange.headers.get(name)
-        return stranger(exchange) if not value else bounded(value)
+        given = exchange.headers.getall(name, ())
+        # Of two lines the upstream may go by either, and the other could be new each time.
+        return bounded(given[0]) if len(given) == 1 and given[0] else stranger(exchange)
 
     return read
 
@@ -206,7 +207,7 @@ async def read_body(exchange: Exchange, at_most: int, names: Collection[str]) ->
         try:
             read = orjson.loads(body)
         except orjson.JSONDecodeError:
-            said = exchange.headers.get("Content-Type", "").lower()
+            said = ",".join(exchange.headers.getall("Content-Type", ())).lower()
             if body and (body.lstrip(_BEFORE_JSON).startswith(b"{") or "json" in said):
                 raise Failed(Failure.MALFORMED, "The body is no JSON.", by="rate_limit") from None
         if isinstance(read, dict) and (twice := _named_twice(body, names)):

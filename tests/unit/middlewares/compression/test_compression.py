@@ -199,6 +199,25 @@ def test_a_client_that_wants_no_transformation():
     assert not plain(answered(asks(Cache_Control="no-cache")))
 
 
+def test_all_lines_of_a_field_count():
+    """RFC 9110 section 5.3: they are one list."""
+    for lines, coded in (
+        ([("Accept-Encoding", "deflate"), ("Accept-Encoding", "gzip")], True),
+        ([("Accept-Encoding", "*"), ("Accept-Encoding", "gzip;q=0")], False),
+        (
+            [
+                ("Accept-Encoding", "gzip"),
+                ("Cache-Control", "no-cache"),
+                ("Cache-Control", "no-transform"),
+            ],
+            False,
+        ),
+    ):
+        request = exchange("GET", "/c", lines)
+        reply = answered(request, algorithms=["gzip"])
+        assert plain(reply, b"Accept-Encoding") is not coded
+
+
 def test_what_does_not_get_shorter_stays():
     noise = random.Random(1).randbytes(2000)
     for coding in DECODE:

@@ -54,6 +54,16 @@ def test_a_value_is_not_somebody_s_address(key: str):
         assert not same(key, without, said)
 
 
+def test_a_header_that_is_there_twice_counts_by_address():
+    """An upstream may go by the second: whatever stands before it would be another bucket."""
+    twice = [
+        exchange(peer="192.0.2.1", headers=[("X-Tenant", first), ("X-Tenant", "a")])
+        for first in ("1", "2", "a")
+    ]
+    without = exchange(peer="192.0.2.1")
+    assert all(same("header:X-Tenant", one, without) for one in twice)
+
+
 def test_a_user_is_no_client_of_the_same_name():
     assert not same("user", caller(user="acme", client="other"), caller(user="", client="acme"))
 
@@ -186,6 +196,10 @@ class TestBodies:
             headers={"Content-Type": "application/json"},
             body=Body(b'  \xef\xbb\xbf{"id": "a"}'),
         )
+        with pytest.raises(Failed, match="no JSON"):
+            await read_body(request, 1000, ("id",))
+        kinds = [("Content-Type", "text/plain"), ("Content-Type", "application/json")]
+        request = exchange("POST", headers=kinds, body=Body(b'/**/{"id": "a"}'))
         with pytest.raises(Failed, match="no JSON"):
             await read_body(request, 1000, ("id",))
 
