@@ -15,7 +15,7 @@ from tests.flow.test_proxy import upstreams
 from tests.http2 import Http2Client
 from tests.origin import answer, fields_of
 from tests.until import until
-from tests.websocket import close, echo, frame, speaks
+from tests.websocket import close, echo, frame, speaks, switching
 
 LISTEN = "[listen]\nport = 0\nhttp2 = true\n"
 MASK = b"\x01\x02\x03\x04"
@@ -391,6 +391,36 @@ async def test_a_tunnels_end_is_its_streams(start, echoing, ask):
     assert client.answers[other].body[:2] == b"\x88\x02"
     client.send(other, close(1001, mask=MASK), end=True)
     assert (await client.answer(other)).done
+
+
+@pytest.mark.parametrize("late", [True, False], ids=["before the answer", ""])
+@pytest.mark.parametrize("trailers", [True, False], ids=["by trailers", ""])
+async def test_the_end_of_its_stream_reaches_the_endpoint(start, origin_of, ask, late, trailers):
+    """A tunnel whose endpoint never hears of it would stand until it is idle for too long."""
+    go, got = asyncio.Event(), []
+
+    async def respond(origin, head, reader, writer):
+        await go.wait()
+        writer.write(switching(head))
+        got.append(await reader.read())
+        return False
+
+    gateway = await start(PLAIN, upstreams(await origin_of(respond)), EXTENDED)
+    client = await ask(gateway)
+    stream = client.send_head(connecting(), end=False)
+    if not late:
+        go.set()
+        await client.until(lambda: client.answers[stream].status)
+    message = frame(b"early", mask=MASK)
+    client.send(stream, message, end=not trailers)
+    if trailers:
+        client.session.trailers(stream, [(b"x-a", b"1")])
+        client.flush()
+    await asyncio.sleep(0.1)
+    go.set()
+    answer = await asyncio.wait_for(client.answer(stream), 5)
+    assert (answer.status, answer.done, got) == (200, True, [message])
+    await until(lambda: not gateway.telemetry.in_flight.get())
 
 
 async def test_a_handshake_that_is_refused_is_no_tunnel(start, origin, ask):

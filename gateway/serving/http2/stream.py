@@ -140,7 +140,9 @@ class Http2Stream:
     def feed_trailers(self, fields: Iterable[Pair]) -> None:
         """The fields behind its body, which is complete."""
         self.awaits_body = False
-        if self.body is not None:
+        if self._transport is not None:
+            self._transport.receive(b"", True)
+        elif self.body is not None:
             self.body.end([pair for pair in fields if lower(pair[0]) not in NOT_TRAILERS])
 
     def run(self) -> None:
@@ -294,6 +296,8 @@ class Http2Stream:
         early, self._early = self._early, b""
         if rest:
             transport.write(rest)
+        if not self.awaits_body:  # It has ended meanwhile, and its end goes behind what came early.
+            asyncio.get_running_loop().call_soon(transport.receive, b"", True)
         self.hold(False)
         self._carrier.flush()
         return transport, early, False

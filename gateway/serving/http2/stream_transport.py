@@ -51,7 +51,7 @@ class StreamTransport(asyncio.Transport):
         """More has come from the client."""
         if data:
             self._protocol.data_received(data)
-        if end and not self._protocol.eof_received():
+        if end and not self._closing and not self._protocol.eof_received():
             self.close()
 
     def lost(self, why: Exception | None) -> None:
