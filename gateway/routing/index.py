@@ -13,6 +13,7 @@ from gateway.config.tables.pipeline import RouteConfig
 from gateway.config.tables.server import RoutingConfig
 from gateway.config.versions import VersionBy
 from gateway.core.exchange import Exchange
+from gateway.core.failures import Failed, Failure
 from gateway.routing.versions import Versions
 
 T = TypeVar("T")
@@ -97,14 +98,15 @@ class Candidate(Generic[T]):
 class _Shape(Generic[T]):
     """Candidates that ask for the same header fields.
 
-    `names` with a value each, `present` with any.
+    `names` with a value each, `present` with any. `asked`: the values that any asks for, by name.
     """
 
-    __slots__ = ("by_values", "names", "present")
+    __slots__ = ("asked", "by_values", "names", "present")
 
     def __init__(self, names: tuple[str, ...], present: tuple[str, ...]) -> None:
         self.names = names
         self.present = present
+        self.asked: dict[str, set[str]] = {name: set() for name in names}
         self.by_values: dict[tuple[str, ...], list[Candidate[T]]] = {}
 
 
@@ -164,9 +166,21 @@ class Group(Generic[T]):
 
 
 def _accepting(shapes: Shapes[T], exchange: Exchange, found: list[Candidate[T]]) -> None:
-    """Appends the candidates whose headers are there."""
+    """Appends the candidates whose headers are there.
+
+    Raises Failed for a field of which one line alone has a value that is asked for: the upstream
+    may go by another than the first.
+    """
     headers = exchange.headers
     for shape in shapes:
+        for name, values in shape.asked.items():
+            given = headers.getall(name, ())
+            if given[1:] and len(set(given)) > 1 and not values.isdisjoint(given):
+                raise Failed(
+                    Failure.MALFORMED,
+                    f"The fields {name} lead to different routes.",
+                    why=f"{len(given)} lines of {name} that differ",
+                )
         if not shape.present or all(name in headers for name in shape.present):
             found += shape.by_values.get(tuple([headers.get(name, "") for name in shape.names]), ())
 
@@ -178,6 +192,9 @@ def _shapes(entries: Iterable[tuple[RouteConfig, Candidate[T]]]) -> Shapes[T]:
         names = tuple(name for name, value in asked if value != "*")
         present = tuple(name for name, value in asked if value == "*")
         shape = shapes.setdefault((names, present), _Shape(names, present))
+        for name, value in asked:
+            if value != "*":
+                shape.asked[name].add(value)
         shape.by_values.setdefault(tuple(value for _, value in asked if value != "*"), []).append(
             candidate
         )

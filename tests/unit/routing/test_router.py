@@ -213,6 +213,21 @@ def test_headers(headers: dict[str, str], expected: str):
         assert matched(router(*order), asks("/", headers=headers)) == expected
 
 
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (("0", "1"), "MALFORMED"),
+        (("1", "0"), "MALFORMED"),
+        (("1", "1"), "value"),
+        (("0", "2"), "present"),
+    ],
+)
+def test_lines_of_a_header_that_lead_to_different_routes(values: tuple[str, ...], expected: str):
+    """The first would lead around the pipeline of the second, by which an upstream may go."""
+    request = asks("/", headers=[("X-Beta", value) for value in values])
+    assert matched(router(*HEADERS), request) == expected
+
+
 METHODS = (
     path("/c", name="read", methods=("GET",)),
     path("/c", name="write", methods=("post", "PUT")),
