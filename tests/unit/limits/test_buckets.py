@@ -2,12 +2,16 @@ from __future__ import annotations
 
 import logging
 import pickle
+from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from gateway.core.clock import Clock
-from gateway.limits.algorithms import ALGORITHMS, Limit
+from gateway.limits.algorithms import ALGORITHMS, Limit, State, Taking
 from gateway.limits.buckets import STEP_PAUSE, STEP_SIZE, SWEEP_PAUSE, Buckets
+from gateway.limits.rescale import RESCALE, counts_alike
 
 LIMIT = Limit.refilled(10, 1.0)
 MANY = 1_000_000
@@ -51,6 +55,67 @@ def test_a_sweep_changes_no_decision():
         key = f"client {step * 7 % 23}"
         assert take(swept, key, now) == take(kept, key, now)
     assert len(swept) <= len(kept) == 23
+
+
+limits = st.builds(
+    Limit.windowed,
+    st.integers(1, 9),
+    st.sampled_from([1.0, 2.0, 8.0]),
+    st.sampled_from([0, 0, 2]),
+)
+keys = st.sampled_from("abc")
+steps = st.one_of(
+    st.tuples(st.just("take"), keys, st.integers(1, 3)),
+    st.tuples(st.just("take"), keys, st.just(1)),
+    st.tuples(st.just("charge"), keys, st.integers(1, 3)),
+    st.tuples(st.just("refund"), st.integers(0, 5), st.integers(1, 2)),
+    st.tuples(st.just("wait"), st.integers(0, 200), st.none()),
+    st.tuples(st.just("reload"), limits, st.none()),
+    st.tuples(st.just("sweep"), st.none(), st.none()),
+)
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+@settings(max_examples=100, deadline=None)
+@given(limit=limits, steps=st.lists(steps, max_size=60))
+def test_reloads_and_sweeps_decide_as_if_states_were_never_set_aside(
+    name: str, limit: Limit, steps: list[tuple[str, Any, Any]]
+):
+    """Beside them a dict of all states there have been, each rescaled when the limit changes."""
+    now, algorithm = 1000.0, ALGORITHMS[name]
+    buckets = Buckets(name, limit, Clock(lambda: now, lambda: now))
+    states: dict[str, State] = {}
+    taken: list[tuple[str, Taking, float]] = []
+    for what, one, units in steps:
+        if what == "wait":
+            now += one / 16
+        elif what == "sweep":
+            buckets.sweep(now)
+        elif what == "reload":
+            if limit != one and not counts_alike(limit, one, now):
+                rescale = RESCALE[name]
+                states = {key: rescale(state, limit, one, now) for key, state in states.items()}
+            buckets.adopt(one)
+            limit = one
+            taken.clear()
+        elif what == "charge" and one in states:
+            buckets.charge(one, now, units)
+            states[one] = algorithm.charge(states[one], limit, now, units)
+        elif what == "refund" and taken:
+            key, taking, cost = taken.pop(one % len(taken))
+            buckets.refund(key, now, min(units, cost), taking)
+            states[key] = algorithm.refund(states[key], limit, now, min(units, cost), taking)
+        elif what == "take":
+            cost = min(units, limit.quota)
+            state, (after, left, back) = buckets.check(one, now, cost, MANY)
+            wanted = algorithm.take(states.get(one, algorithm.fresh), limit, now, cost)
+            assert (left, back) == pytest.approx(wanted[1:], abs=1e-4)
+            if left < 0.0:
+                buckets.undo(state, after, cost)
+                continue
+            buckets.commit(one, after, now, cost)
+            states[one] = wanted[0]
+            taken.append((one, Taking(now, left), cost))
 
 
 def test_what_is_full_again_is_forgotten_a_step_at_a_time():
