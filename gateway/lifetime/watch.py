@@ -17,8 +17,11 @@ log = logging.getLogger("gateway.state")
 
 T = TypeVar("T")
 
-EVERY = 1.0
+EVERY = 0.9
 """Seconds between two looks at a file."""
+SETTLES = 0.1
+"""Seconds for which a changed file has to stay as it is: one that is written in place is empty, or
+half there, for a moment, and that can be a file as well: one without keys or revocations."""
 RETRY = 30.0
 """Seconds until a file that could not be taken is read again although it has not changed since.
 
@@ -91,6 +94,10 @@ class Watched(Generic[T]):
     async def look(self) -> bool:
         """Look once; return True if the file was read, or at least tried."""
         now = await asyncio.to_thread(stamp, self.path)
+        if now != self._seen:
+            await asyncio.sleep(SETTLES)
+            if await asyncio.to_thread(stamp, self.path) != now:
+                return False
         changed = now != self._seen
         if not changed and self._clock() < self._retry:
             return False

@@ -54,6 +54,18 @@ async def test_read_again_when_it_changes_and_only_then(reader: Reader):
     watched.close()
 
 
+async def test_a_file_that_is_being_written_is_taken_when_it_is_complete(reader: Reader):
+    watched = reader.watched()
+    with reader.path.open("w") as file:
+        looking = asyncio.create_task(watched.look())
+        await asyncio.sleep(0.03)
+        file.write("complete")
+    assert await looking is False
+    assert await watched.look() is True
+    assert reader.taken == ["complete"]
+    watched.close()
+
+
 async def test_a_rename_within_the_same_instant_is_seen(reader: Reader):
     watched = reader.watched()
     other = reader.path.with_name("other")
