@@ -67,13 +67,13 @@ def in_file(path: Path) -> Found:
     a URL a line.
 
     Raises Undiscovered; Unsettled when the last line of a text file that has just been changed has
-    no end, for half a URL can be a URL as well.
+    no end, for half a URL can be a URL as well, or when there is no line in it yet.
     """
     try:
         text = path.read_text("utf-8-sig")
         if path.suffix == ".json":
             return endpoints(loads_json(text))
-        if text and not text.endswith("\n") and time() - path.stat().st_mtime < SETTLED:
+        if not text.endswith("\n") and abs(time() - path.stat().st_mtime) < SETTLED:
             raise Unsettled(f"{path.name}: its last line does not end")
         lines = (line.partition("#")[0].strip() for line in text.splitlines())
         return endpoints([line for line in lines if line])

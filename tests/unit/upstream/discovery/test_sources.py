@@ -313,8 +313,13 @@ async def test_half_a_line_is_no_endpoint(tmp_path: Path) -> None:
             more.write("80\n")
         await look.pass_time()
         assert look.names() == ["a:1", "b:2", "c:8080"]
+        file.write_text("")
+        assert await look.pass_time() == SETTLED
+        assert look.names() == ["a:1", "b:2", "c:8080"], (
+            "it has been opened, and nothing written yet"
+        )
         file.write_text("http://d:4")
-        os.utime(file, (1e9, 1e9))
+        os.utime(file, (1e10, 1e10))  # Whatever the clocks say.
         await look.pass_time()
         assert look.names() == ["a:1", "d:4"], (
             "a last line without an end is one, once nothing more comes"
