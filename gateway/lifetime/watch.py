@@ -22,6 +22,8 @@ EVERY = 0.9
 SETTLES = 0.1
 """Seconds for which a changed file has to stay as it is: one that is written in place is empty, or
 half there, for a moment, and that can be a file as well: one without keys or revocations."""
+TICK = 0.02
+"""Seconds by which the times of files may lag behind: kernels take them from their last tick."""
 RETRY = 30.0
 """Seconds until a file that could not be taken is read again although it has not changed since.
 
@@ -156,7 +158,7 @@ class Changes:
     def were_read(self, since: float) -> None:
         """What is there now is known, but for what was written after `since`."""
         self._seen = _stamps(self._files())
-        late = any(one is not None and one[0] >= since * 1e9 for one in self._seen.values())
+        late = any(_put_there(path) >= since - TICK for path in self._seen)
         self._acted_on = {} if late else self._seen
 
     async def look(self) -> None:
@@ -173,6 +175,15 @@ def with_neighbours(files: Iterable[Path]) -> Iterator[Path]:
     yield from known
     for folder in {path.parent for path in known}:
         yield from (path for path in folder.glob("*.toml") if path not in known)
+
+
+def _put_there(path: Path) -> float:
+    """When it was written or, with an older time of its own, took this name (`mv`, `rsync -a`)."""
+    try:
+        found, name = path.stat(), path.lstat()
+    except OSError:
+        return 0.0
+    return max(found.st_mtime, found.st_ctime, name.st_ctime)
 
 
 def _stamps(files: Iterable[Path]) -> dict[Path, Stamp]:

@@ -7,6 +7,7 @@ import threading
 import tomllib
 from math import inf
 from pathlib import Path
+from time import time
 
 import pytest
 
@@ -277,6 +278,23 @@ async def test_files_that_come_and_go(tmp_path: Path):
 
 async def test_what_was_written_after_it_was_read_has_changed(tmp_path: Path):
     files = Configuration(tmp_path, since=0)
+    assert await files.after_looks(3) == 1
+    files.changes.close()
+
+
+@pytest.mark.parametrize("link", [False, True])
+async def test_so_has_an_old_file_that_took_its_place_since(tmp_path: Path, link: bool):
+    """As `mv` and `rsync -a` put it there, and as a link is led elsewhere."""
+    files = Configuration(tmp_path)
+    old, new = tmp_path / "old", tmp_path / "new"
+    old.write_text("two")
+    os.utime(old, (1e9, 1e9))
+    if link:
+        new.symlink_to(old)
+    await asyncio.sleep(0.05)
+    before = time()
+    (new if link else old).replace(tmp_path / "a.toml")
+    files.changes.were_read(before)
     assert await files.after_looks(3) == 1
     files.changes.close()
 
