@@ -9,9 +9,12 @@ from typing import Protocol
 from gateway.core.failures import Failed
 from gateway.core.headers import Pair
 from gateway.core.wait import Wait
+from gateway.protocols.crumbs import CRUMB
 
 HIGH_WATER = 256 * 1024
 """Bytes that may wait for a slow client before reading from the endpoint stops."""
+PIECE = 32 * 1024
+"""Bytes from which on no more crumbs are put together for one read."""
 MAX_CHUNKS = 256
 """Chunks that may wait as they came. More are put together: each takes some fifty bytes beside its
 own, so that answers sent in crumbs would take many times HIGH_WATER."""
@@ -46,7 +49,8 @@ class AnswerStream:
         self._wait: Wait[None] | None = None
 
     async def read(self) -> bytes:
-        """The next bytes, as they came; b"" at the end. Raises Failed when the body broke off."""
+        """The next bytes, as they came; crumbs together, since each would be coded and framed for
+        itself. b"" at the end. Raises Failed when the body broke off."""
         while not self._chunks:
             if self._failed is not None:
                 raise self._failed
@@ -55,6 +59,12 @@ class AnswerStream:
             self._wait = Wait()
             await self._wait
         chunk = self._chunks.popleft()
+        if len(chunk) < CRUMB and self._chunks:
+            together, size = [chunk], len(chunk)
+            while self._chunks and size < PIECE:
+                together.append(self._chunks.popleft())
+                size += len(together[-1])
+            chunk = b"".join(together)
         self._size -= len(chunk)
         if self._paused and self._size <= HIGH_WATER // 2 and self._source is not None:
             self._paused = False
