@@ -48,6 +48,18 @@ async def test_all_are_answered(start, origin_of, connect, kind, body, wait, siz
         assert (number, reply.status, reply.body) == (number, 200, b"/%d" % number)
 
 
+async def test_websockets_that_are_declined_are_each_asked_for_once(start, origin, connect):
+    gateway = await start(PLAIN, upstreams(origin))
+    client = await connect(gateway)
+    fields = "Host: gateway.test\r\nConnection: upgrade\r\nUpgrade: websocket\r\n"
+    key = "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    await client.send("".join(f"GET /{n} HTTP/1.1\r\n{fields}{key}" for n in range(8)).encode())
+    for _ in range(8):
+        assert (await client.read()).status
+    assert (await client.get("/8")).status == 200
+    assert [head.split(b" ")[1] for head in origin.heads] == [b"/%d" % n for n in range(9)]
+
+
 @pytest.mark.parametrize("ends", [False, True], ids=["", "half-closed"])
 @pytest.mark.parametrize("repeats", [False, True], ids=["", "repeated"])
 async def test_a_client_that_takes_no_answers_is_given_no_more(

@@ -204,7 +204,7 @@ class Http1Codec:
 
     def _parse_slices(self, data: bytes) -> Sequence[Event]:
         events: list[Event] = []
-        at = 0
+        at, self.backlog = 0, b""  # Else the tail of a request for another protocol joins it.
         while at < len(data) and self.queued < QUEUE and not self.switched:
             if self._left:
                 end = min(at + self._left, len(data))
@@ -213,7 +213,7 @@ class Http1Codec:
                 end = len(data) if self._payload is not None else min(at + SLICE, len(data))
                 events += self._parse(data[at:end])
             at = end
-        self.backlog = (self.backlog if self.switched else b"") + data[at:]
+        self.backlog += data[at:]
         return events
 
     def _pass_on(self, data: bytes) -> Sequence[Event]:

@@ -142,7 +142,7 @@ class Http1Connection(Http1Outlet):
         if self.exchange is not None and UPGRADE in self.exchange.notes:
             return False  # A handshake is under way, and a tunnel needs both directions.
         self._take(self._codec.eof())
-        if self.exchange is None and not self._writing_paused:
+        if self.exchange is None and not (self._writing_paused or self._queue):
             return False
         self._half_closed = True
         if self._departure is None:
@@ -181,13 +181,17 @@ class Http1Connection(Http1Outlet):
 
     def _next(self) -> None:
         """Begin what is queued, as long as each is over at once and the client takes answers."""
-        if self._looping:
+        if self._looping or self.given_away:
             return
-        self._looping = True
+        self._looping, left = True, QUEUE
         queue, codec = self._queue, self._codec
         while self.exchange is None and self.transport and not (self.last or self._writing_paused):
-            if codec.backlog or self._queue_held:
-                self._take_up()
+            if (codec.backlog or self._queue_held) and codec.queued <= QUEUE // 2:
+                self._take_up(codec.resume())
+            if not left and queue:  # Others wait: a segment may hold thousands of requests.
+                asyncio.get_running_loop().call_soon(self._next)
+                break
+            left -= 1
             if not queue:
                 if self._half_closed:
                     self._end()
@@ -201,13 +205,12 @@ class Http1Connection(Http1Outlet):
                 self._begin(head, body)
         self._looping = False
 
-    def _take_up(self) -> None:
-        """Take what was kept while too many requests were queued, once there is room again."""
-        if self._codec.queued <= QUEUE // 2:
-            if self._queue_held:
-                self._queue_held = False
-                self.hold(False)
-            self._take(self._codec.resume())
+    def _take_up(self, events: Sequence[Event]) -> None:
+        """Take what was kept until now; read on, unless that has filled the queue again."""
+        self._take(events)
+        if self._queue_held and not self._codec.full:
+            self._queue_held = False
+            self.hold(False)
 
     def _begin(self, head: Head, body: ClientBody | None) -> None:
         """One request's whole way, as far as it goes without waiting. body: one that arrives."""
@@ -280,19 +283,13 @@ class Http1Connection(Http1Outlet):
         elif self.last:
             self._end()
         elif self.switching:
-            self._decline()
+            # The upgrade has not taken place: what came behind it is HTTP.
+            self._take_up(self._codec.decline())
             self._next()
         elif self._queue or self._codec.backlog or self._queue_held or self._half_closed:
             self._next()
         elif not self._writing_paused:
             self.idle_since = self._server.now
-
-    def _decline(self) -> None:
-        """The upgrade that was asked for has not taken place: what came behind it is HTTP."""
-        if self._queue_held:
-            self._queue_held = False
-            self.hold(False)
-        self._take(self._codec.decline())
 
     def _end(self) -> None:
         """Answer nothing more. A client that still sends has to be read, or it would not read its
@@ -336,8 +333,8 @@ class Http1Connection(Http1Outlet):
 
     @property
     def busy(self) -> bool:
-        """Return True if a request or a tunnel is on it."""
-        return self.exchange is not None or self.given_away
+        """Return True if a request or a tunnel is on it, or a request waits."""
+        return self.exchange is not None or self.given_away or bool(self._queue)
 
     @property
     def awaiting_head(self) -> bool:

@@ -179,6 +179,16 @@ async def test_another_protocol_keeps_its_bytes(codec):
     assert codec.tail() == b"framesmore"
 
 
+async def test_what_waits_behind_upgrades_that_are_declined_is_there_once(codec):
+    sent = b"".join(UPGRADE.replace(b"/ws", b"/%d" % number) for number in range(2000))
+    events = list(codec.feed(sent))
+    for _ in range(2000):
+        assert len(codec.backlog) < len(sent)
+        codec.consumed()
+        events += codec.decline()
+    assert [event.target for event in events] == [f"/{number}" for number in range(2000)]
+
+
 async def test_a_declined_upgrade_is_http_again(codec):
     codec.feed(UPGRADE + GET)
     codec.feed(POST)

@@ -95,13 +95,33 @@ async def test_what_comes_in_pieces_is_put_together(world):
 
 async def test_many_that_are_answered_at_once_do_not_nest():
     world = World(max_requests=10_000)
-    assert len(bodies(world.feed(get("/a") * 5000))) == 5000
+    assert len(bodies(world.feed(get("/a") * QUEUE))) == QUEUE
+    answered = len(bodies(world.feed(get("/a") * 5000)))
+    assert answered == QUEUE  # Others are next; what waits is not lost with the client's end.
+    assert world.connection.busy and not world.connection.awaiting_head
+    assert world.connection.eof_received() is True
+    while new := len(bodies(world.transport.take())) or world.connection.busy:
+        answered += new
+        await asyncio.sleep(0)
+    assert answered == 5000 and world.transport.state == "closed"
+
+
+@pytest.mark.parametrize("upgrade", [False, True], ids=["plain", "upgrade"])
+async def test_no_more_is_read_while_what_was_kept_fills_the_queue(world, upgrade):
+    fields = ("Connection: upgrade", "Upgrade: websocket") if upgrade else ()
+    sent = get("/wait", *fields) * 4000
+    world.feed(sent)
+    for number in range(10 * QUEUE):
+        assert not world.transport.reading
+        assert len(world.connection._codec.backlog) < len(sent)
+        world.waits[number].wake()
 
 
 async def test_too_many_that_wait_stop_the_reading(world):
     world.feed(get("/wait") + get("/a") * (QUEUE + 1))
     assert not world.transport.reading
     world.waits[0].wake()
+    await asyncio.sleep(0)
     assert len(bodies(world.transport.take())) == QUEUE + 2
     assert world.transport.reading
 
@@ -113,7 +133,8 @@ async def test_no_head_is_late_behind_requests_that_wait_for_their_client(world)
     world.feed(get("/1") * 40)
     assert not world.transport.reading and not connection.awaiting_head
     connection.resume_writing()
-    await asyncio.sleep(0)
+    for _ in range(2):  # No more than QUEUE of them in a turn.
+        await asyncio.sleep(0)
     assert len(bodies(world.transport.take())) == 40 and connection.awaiting_head
 
 
