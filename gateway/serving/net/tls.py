@@ -313,6 +313,9 @@ class TlsTransport(asyncio.Protocol, asyncio.Transport):
             self.abort()
             return
         if self._outgoing.pending > HELD_BACK:
+            if self._writing_paused:  # It asks for key updates and takes none.
+                self.abort()
+                return
             self._flush()
         if self.state is State.CLOSING:
             if ended:

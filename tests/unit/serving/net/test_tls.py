@@ -6,11 +6,12 @@ from __future__ import annotations
 import asyncio
 import ssl
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from gateway.serving.net.tls import DROPPED, GOODBYE, State, TlsTransport, reason
+from gateway.serving.net.tls import DROPPED, GOODBYE, HELD_BACK, State, TlsTransport, reason
 from tests.certificates import Authority
 
 
@@ -370,6 +371,25 @@ async def test_a_record_that_was_changed_on_its_way(world):
     world.tls.data_received(bytes(data))
     assert world.above.heard == ["made"] and world.plain.state == "aborted"
     assert world.plain.sent[:1] == b"\x17", "the alert, encrypted"
+
+
+async def test_answers_to_key_updates_do_not_pile_up(world):
+    """RFC 8446 section 4.6.3: each is answered by as many bytes, which its client has to take."""
+    world.shake()
+    outgoing = world.tls._outgoing
+
+    def read(_: int) -> bytes:
+        world.tls._incoming.read()
+        outgoing.write(b"x" * (HELD_BACK + 1))
+        raise ssl.SSLWantReadError
+
+    world.tls._object = SimpleNamespace(read=read)
+    world.tls.data_received(b"updates")
+    assert len(world.plain.sent) > HELD_BACK and world.plain.state == "open"
+    world.tls.pause_writing()
+    sent = len(world.plain.sent)
+    world.tls.data_received(b"updates")
+    assert len(world.plain.sent) == sent and world.plain.state == "aborted"
 
 
 async def test_after_the_end_nothing_is_written(world):
