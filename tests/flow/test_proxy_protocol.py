@@ -10,6 +10,7 @@ from ipaddress import IPv4Address
 import pytest
 
 from gateway.protocols.http2.session import PREFACE
+from gateway.serving.net.accept import AT_ONCE
 from gateway.serving.net.proxy_protocol import SIGNATURE
 from tests.certificates import Authority
 from tests.client import Client
@@ -192,3 +193,18 @@ async def test_adding_tls_waits_for_the_next_start(start, origin, connect, tmp_p
     client = await connect(gateway)
     await client.send(TEXT + GET)
     assert (await client.read()).status == 200
+
+
+async def test_preambles_that_are_awaited_have_room_of_their_own(start, origin, connect):
+    """Else whoever sends none takes every descriptor, whatever `max_connections` says."""
+    limit = '[server]\nmax_connections = 2\ntrusted_proxies = ["127.0.0.1"]\n'
+    gateway = await start(PLAIN, upstreams(origin), LISTEN + limit)
+    waiting = [await connect(gateway) for _ in range(AT_ONCE)]
+    await until(lambda: len(gateway.plane.listeners[0]._acceptor.pending) == AT_ONCE)
+    assert await (await connect(gateway)).at_end()
+    assert gateway.telemetry.connections_refused.get(("max_connections",)) == 1
+    statuses = []
+    for client in waiting[:3]:
+        await client.send(TEXT + GET)
+        statuses.append((await client.read()).status)
+    assert statuses == [200, 200, 503]

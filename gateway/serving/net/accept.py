@@ -48,6 +48,9 @@ class Welcoming(Protocol):
     def may_introduce(self, peer: str) -> bool:
         """Return True if the PROXY protocol is believed from this address."""
 
+    def room(self) -> int:
+        """Return how many more connections `max_connections` allows."""
+
     def count_refused(self, reason: str) -> None:
         """A connection was refused."""
 
@@ -158,6 +161,11 @@ class Acceptor:
     def _take(self, accepted: socket.socket, address: object) -> None:
         peer = _peer(address)
         if self._proxy_protocol:
+            # So many more at the most can be told that there are too many.
+            if len(self.pending) >= max(self._listener.room(), AT_ONCE):
+                self._listener.count_refused("max_connections")
+                accepted.close()
+                return
             accepted.setblocking(False)  # Else the loop does it.
             task = self._loop.create_task(self._introduced(accepted, peer))
             self.pending.add(task)

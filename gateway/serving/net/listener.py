@@ -245,6 +245,11 @@ class Listener:
         """Return how many connections count for `max_connections`."""
         return len(self.connections) + len(self._shaking)
 
+    def room(self) -> int:
+        """Return how many more connections `max_connections` allows."""
+        most = self._config.max_connections
+        return most - self.total() if most else sys.maxsize
+
     def turn_away(self, peer: str) -> bytes:
         """Return the answer to a client for whose connection there is no descriptor; nothing can be
         said over TLS."""

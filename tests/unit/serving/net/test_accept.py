@@ -6,6 +6,7 @@ import asyncio
 import errno
 import os
 import socket
+import sys
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -29,6 +30,7 @@ def listener(*unwanted: str, **settings: object) -> SimpleNamespace:
         refused=refused,
         count_refused=refused.append,
         may_introduce=lambda peer: True,
+        room=lambda: sys.maxsize,
         refuses=lambda peer: peer in unwanted,
         connection=lambda peer: asyncio.Protocol(),
         turn_away=lambda peer: b"no room for %b" % peer.encode(),
