@@ -189,14 +189,25 @@ async def test_a_stop_is_heeded_while_a_new_program_is_about_to_begin(tmp_path, 
         assert not [line for line in gateway.lines if "serves until the new program" in line]
 
 
-async def test_a_service_that_registers_during_a_reload_does_not_undo_it(tmp_path, held):
+async def test_a_service_that_registers_during_a_reload_does_not_undo_it(
+    tmp_path, held, monkeypatch
+):
     """What is composed for it is what was read last, once it is its turn."""
     path = configure(tmp_path, held.origin, 1)
     runtime = Runtime(path, Services(Transport()), {})
     await runtime.start()
     configure(tmp_path, held.origin, 1, 'idle_timeout = "7s"\n')
+    composing, prepare = asyncio.Event(), runtime.prepare
+
+    async def told(loaded):
+        composing.set()
+        await asyncio.sleep(0)
+        return await prepare(loaded)
+
+    monkeypatch.setattr(Runtime, "prepare", lambda self, loaded: told(loaded))
     reload = asyncio.create_task(runtime.reload())
-    await until(runtime._lock.locked)
+    await composing.wait()
+    assert runtime._lock.locked()
     await runtime.recompose()
     outcome = await reload
     assert runtime.snapshot.loaded.hash == outcome.hash
