@@ -26,7 +26,10 @@ TABLES = {
     "gateway.config.tables.traffic",
     "gateway.config.tables.upstream",
     "gateway.middlewares.auth.config",
+    "gateway.middlewares.compression.config",
+    "gateway.middlewares.cors.config",
     "gateway.middlewares.rate_limit.config",
+    "gateway.middlewares.security_headers.config",
     "gateway.middlewares.transform.config",
 }
 """Declarations of TOML tables: read by tests/unit/config/tables/test_load.py and by the tests of
@@ -91,10 +94,7 @@ ACROSS = {
 
 def place(module: str) -> Path:
     """Where the tests of a module belong, below tests/unit."""
-    path = modules()[module].relative_to(ROOT)
-    if path.name == "__init__.py":
-        return path.parent / f"test_{path.parent.name}.py"
-    return path.parent / f"test_{path.name}"
+    return modules()[module].relative_to(ROOT).parent / f"test_{module.rpartition('.')[2]}.py"
 
 
 def has_code(path: Path) -> bool:

@@ -24,37 +24,21 @@ coded ones, which Vary tells apart.
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, Final
 
 from multidict import istr
 
-from gateway.config.tables.declare import setting, table
-from gateway.config.tables.schema import Choice, Items, Size, Whole, schema_of
+from gateway.config.tables.schema import schema_of
 from gateway.core.content.grpc import CONTENT_TYPE as GRPC
 from gateway.core.exchange import Exchange, Reply
 from gateway.core.headers import Pair
 from gateway.core.hooks import ConfigProblem, Context, Hooks
 from gateway.middlewares.compression.codings import Coding, EncodedStream, Pieces, codings
+from gateway.middlewares.compression.config import CompressionConfig
 from gateway.middlewares.compression.negotiation import preferred
 
-TYPES = (
-    "text/*",
-    "+json",
-    "+xml",
-    "application/json",
-    "application/javascript",
-    "application/xml",
-    "application/x-javascript",
-    "application/x-ndjson",
-    "application/yaml",
-    "application/graphql",
-    "application/wasm",
-    "application/vnd.ms-fontobject",
-    "font/otf",
-    "font/ttf",
-    "image/bmp",
-    "image/vnd.microsoft.icon",
-)
+CONFIG = schema_of(CompressionConfig)
+
 EVENTS = "text/event-stream"
 
 AT_ONCE = 64 * 1024
@@ -86,35 +70,6 @@ Fields = tuple[list[Pair], dict[bytes, bytes], tuple[int, bytes]]
 
 _MEMO_MAX = 256
 _TYPE = re.compile(r"[a-z0-9!#$&^_.-]+/(?:\*|[a-z0-9!#$&^_.+-]+)|\+[a-z0-9.-]+")
-
-
-@table
-class CompressionConfig:
-    """Which answers are compressed, and how."""
-
-    algorithms: tuple[str, ...] = setting(
-        Items(Choice("zstd", "br", "gzip")),
-        default=("zstd", "br", "gzip"),
-        doc="the server's preference among what the client likes equally",
-    )
-    minimum: int = setting(Size(), default=1024, doc="shorter answers go out as they are")
-    types: tuple[str, ...] = setting(
-        default=TYPES, doc='`"type/subtype"`, `"type/*"` or a `"+suffix"`'
-    )
-    gzip_level: int = setting(Whole(least=0, most=3), default=1, doc="more is smaller and slower")
-    br_quality: int = setting(Whole(least=0, most=5), default=4, doc="likewise")
-    zstd_level: int = setting(Whole(least=1, most=9), default=3, doc="likewise")
-    events: bool = setting(default=False, doc="whether `text/event-stream` is compressed too")
-    strong_etags: str = setting(
-        Choice("weaken", "uncoded"),
-        default="weaken",
-        doc="what becomes of an answer with a strong ETag: coded with a weak one, or uncoded "
-        "with its own, "
-        "for `If-Match` and ranges",
-    )
-
-
-CONFIG = schema_of(CompressionConfig)
 
 
 class Compression:
@@ -226,8 +181,10 @@ class CodedFields:
     """The fields of coded replies: what the same ones came to is remembered, from the second time
     on."""
 
-    MOST, LONGEST = 64, 2048
-    """Heads that are remembered, and the bytes of one."""
+    MOST: Final = 64
+    """Heads that are remembered."""
+    LONGEST: Final = 2048
+    """Bytes of one of them."""
 
     def __init__(self) -> None:
         self._known: dict[tuple[bytes, bytes], Fields | None] = {}

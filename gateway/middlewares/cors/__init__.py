@@ -25,25 +25,19 @@ from typing import Any
 from multidict import istr
 
 from gateway.config.hosts import a_labels
-from gateway.config.tables.declare import setting, table
-from gateway.config.tables.schema import Duration, FieldName, Items, schema_of
+from gateway.config.tables.schema import schema_of
 from gateway.core.exchange import ALLOWED_METHODS, Decision, Exchange, Reply
 from gateway.core.failures import Failed, Failure
 from gateway.core.hooks import ConfigProblem, Context, Hooks
 from gateway.core.refusals import Shadows
+from gateway.middlewares.cors.config import CorsConfig
 from gateway.protocols.websocket import UPGRADE
+
+CONFIG = schema_of(CorsConfig)
 
 ORIGIN = istr("Origin")
 """An istr is looked up without being folded first."""
 
-HEADERS = ("Authorization", "Content-Type", "X-Request-ID", "X-Client-Version", "Accept-Language")
-EXPOSE = (
-    "X-Request-ID",
-    "X-RateLimit-Limit",
-    "X-RateLimit-Remaining",
-    "X-RateLimit-Reset",
-    "Retry-After",
-)
 METHODS = "GET, HEAD, POST, PUT, PATCH, DELETE"
 """What a route allows that does not say."""
 
@@ -71,53 +65,6 @@ _SEEN_MAX, _SEEN_LONGEST = 1024, 300
 """Origins remembered, and how long they may be: longer than any host with scheme and port."""
 _NOTE = "cors"
 """Set on an exchange whose reply is a preflight's: it has all it needs."""
-
-
-@table
-class CorsConfig:
-    """Which origins may read answers, and what they may send. `methods` (): those of the routes."""
-
-    origins: tuple[str, ...] = setting(
-        doc='who may read answers: `"https://app.example.com"`, `"https://*.example.com"`, '
-        '`"https://app-*.example.com"`, '
-        '`"http://localhost:*"`, a pattern such as `"^https://pr-[0-9]+[.]example[.]com$"`, '
-        '`"*"`, `"null"`'
-    )
-    methods: tuple[str, ...] = setting(
-        Items(FieldName()),
-        default=(),
-        doc='what may be sent; the routes\' methods when left out, `"*"`: what is asked for',
-    )
-    headers: tuple[str, ...] = setting(
-        Items(FieldName()),
-        default=HEADERS,
-        doc='request headers that may be sent; `"*"` allows what is asked for',
-    )
-    expose: tuple[str, ...] = setting(
-        Items(FieldName()), default=EXPOSE, doc="response headers that scripts may read"
-    )
-    credentials: bool = setting(
-        default=False, doc="whether cookies and client certificates may be sent"
-    )
-    max_age: float = setting(
-        Duration(zero=True), default=3600.0, doc="how long a browser may remember a preflight"
-    )
-    private_network: bool = setting(
-        default=False,
-        doc="whether pages of public sites may reach this gateway on a private address",
-    )
-    reject: bool = setting(
-        default=False,
-        doc="refuse other origins with 403; otherwise their browsers keep the answer from them",
-    )
-    shadow: bool = setting(
-        default=False,
-        doc="with `reject`, and for WebSockets: only count, log and remember what would be refused "
-        "([explain.md](explain.md#before-it-is-switched-on))",
-    )
-
-
-CONFIG = schema_of(CorsConfig)
 
 
 class Origins:
