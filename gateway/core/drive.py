@@ -12,7 +12,6 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from contextvars import Context
 from functools import partial
-from inspect import CORO_CREATED, CORO_SUSPENDED, getcoroutinestate
 from typing import Any
 
 from gateway.core.wait import Foreign, Wait
@@ -34,16 +33,14 @@ class Drive:
     def __init__(
         self, coroutine: Coroutine[Any, Any, Any], over: Over, context: Context | None = None
     ) -> None:
-        self._waits: Any = None
         self.renew(coroutine, over, context)
 
     def __repr__(self) -> str:
         if self._coroutine is None:
             return "<Drive over>"
-        state = getcoroutinestate(self._coroutine)
-        return (
-            f"<Drive waits for {self._waits!r}>" if state == CORO_SUSPENDED else f"<Drive {state}>"
-        )
+        if self._waits is _NOT_BEGUN:
+            return "<Drive not begun>"
+        return "<Drive runs>" if self._waits is None else f"<Drive waits for {self._waits!r}>"
 
     def renew(
         self, coroutine: Coroutine[Any, Any, Any], over: Over, context: Context | None = None
@@ -51,6 +48,7 @@ class Drive:
         """Take another coroutine, once the one before has ended: cheaper than a new Drive."""
         self._coroutine: Coroutine[Any, Any, Any] | None = coroutine
         self._over: Over | None = over
+        self._waits: Any = _NOT_BEGUN
         self._cancelled = False
         self.context = context
         self._step: Any = (
@@ -67,13 +65,12 @@ class Drive:
         coroutine = self._coroutine
         if coroutine is None:
             return
-        state = getcoroutinestate(coroutine)
-        if state == CORO_CREATED:
+        if self._waits is _NOT_BEGUN:
             coroutine.close()
             self._end(None, asyncio.CancelledError())
             return
         self._cancelled = True
-        if state == CORO_SUSPENDED and self._waits is not None:
+        if self._waits is not None:
             self._waits.cancel()
 
     def resume(self, waited: Any) -> None:
@@ -81,6 +78,7 @@ class Drive:
         coroutine = self._coroutine
         if coroutine is None:
             return
+        self._waits = None  # It runs.
         step = self._step
         try:
             waits = self._step_cancelled(coroutine, waited) if self._cancelled else step(None)
@@ -131,6 +129,10 @@ class Drive:
         future.add_done_callback(self.resume)
         if self._cancelled:
             future.cancel()
+
+
+_NOT_BEGUN = object()
+"""What a coroutine waits for whose first step has not run."""
 
 
 def _run_here(function: Callable[[Any], Any], argument: Any) -> Any:
