@@ -94,8 +94,9 @@ class EndpointSocket(CrumbProtocol):
 
     def keep(self) -> None:
         """Add it to the endpoint's idle ones if there is room, else close it."""
-        idle = self.endpoint.idle
-        if self._writing_paused or self.closed or len(idle) >= self._max_idle:
+        endpoint = self.endpoint
+        idle = endpoint.idle
+        if self._writing_paused or self.closed or len(idle) >= self._max_idle or endpoint.retired:
             self.close()
             return
         self.deadline = self.limit = NEVER

@@ -93,6 +93,7 @@ class Endpoint:
     breaker: its own, where the upstream's `circuit_breaker` is for each endpoint.
     duration: its series, once it has been asked.
     drains: as configured. drained: as an operator says (Pool.drain).
+    retired: it has left its pool; none of its connections is kept any more.
     """
 
     __slots__ = (
@@ -111,6 +112,7 @@ class Endpoint:
         "name",
         "path",
         "port",
+        "retired",
         "scheme",
         "server_name",
         "share",
@@ -133,7 +135,7 @@ class Endpoint:
         self.health = Health()
         self.duration: HistogramCell | None = None
         self.breaker: Breaker | None = None
-        self.drained = False
+        self.drained = self.retired = False
         self.configure(config)
 
     def __repr__(self) -> str:
@@ -146,7 +148,7 @@ class Endpoint:
 
     def configure(self, config: EndpointConfig) -> None:
         """Take over what a reload may change."""
-        self.weight: float = config.weight or 1
+        self.weight = config.weight or 1.0
         self.share = self.weight
         self.drains = config.drain or not config.weight
         self.zone = config.zone
@@ -180,11 +182,6 @@ class Endpoint:
         """Return True if it gets no new requests."""
         return self.drains or self.drained
 
-    @property
-    def retired(self) -> bool:
-        """Return True if it has left its pool: none of its connections is kept any more."""
-        return isinstance(self.idle, _Closing)
-
     def close_idle(self) -> None:
         """Close the idle connections; shared ones when they become idle."""
         while self.idle:
@@ -194,17 +191,8 @@ class Endpoint:
 
     def retire(self) -> None:
         """Leave the pool: close idle connections, and those that become idle from now on."""
+        self.retired = True
         self.close_idle()
-        self.idle = _Closing()
-
-
-class _Closing(list[Any]):
-    """The idle list of an endpoint that is gone: closes what is added."""
-
-    __slots__ = ()
-
-    def append(self, connection: Any) -> None:
-        connection.close()
 
 
 def by_address(configs: Iterable[EndpointConfig]) -> dict[Address, EndpointConfig]:

@@ -113,6 +113,10 @@ def test_it_is_kept_where_there_is_room(ends: Any) -> None:
     retired.retire()
     retired.keep()
     assert retired.closed
+    orphaned, _, _ = connected(ends[0])
+    orphaned.endpoint.retire()
+    orphaned.keep()
+    assert orphaned.closed and orphaned.endpoint.idle == [], "its endpoint has left the pool"
 
 
 def test_room_is_waited_for_by_one(ends: Any) -> None:

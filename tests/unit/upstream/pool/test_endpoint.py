@@ -110,16 +110,13 @@ def test_idle_connections_are_closed() -> None:
     assert endpoint.idle == [connections[0]]
 
 
-def test_a_retired_endpoint_keeps_no_connection_that_comes_back() -> None:
+def test_a_retired_endpoint_has_no_idle_connections() -> None:
     endpoint = Endpoint("becamera", EndpointConfig("http://h:1"))
-    idle, busy = Connection(endpoint), Connection(endpoint)
+    idle = Connection(endpoint)
     endpoint.idle.append(idle)
     endpoint.retire()
-    assert idle.closed == 1
-    endpoint.idle.append(busy)
-    assert busy.closed == 1
+    assert endpoint.retired and idle.closed == 1
     assert endpoint.idle == []
-    endpoint.close_idle()
 
 
 def test_status_is_plain() -> None:
