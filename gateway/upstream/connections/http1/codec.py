@@ -9,6 +9,7 @@ when an answer ended exactly where its framing said and nothing came after it.
 from __future__ import annotations
 
 import enum
+import sys
 from http import HTTPStatus
 from typing import NamedTuple
 
@@ -23,7 +24,6 @@ from gateway.upstream.connections.http1.fields import (
     understand,
 )
 from gateway.upstream.connections.http1.repeats import END, Repeat
-from gateway.upstream.connections.interfaces import NEVER
 
 PATIENCE = 16
 """Answers to parse, after one that did not repeat the one before, until the next is compared
@@ -31,6 +31,9 @@ again."""
 
 PHRASES = {status.value: status.phrase.encode() for status in HTTPStatus}
 """What serving writes where a reply has no reason phrase of its own."""
+
+ENDLESS = sys.maxsize
+"""Bytes of a body that ends with its connection."""
 
 _H = ord("H")
 
@@ -118,9 +121,9 @@ class ResponseCodec:
         self._trailers: tuple[Pair, ...] = ()
         self._reply: Reply | None = None
         self._reason = b""
-        self._remaining: float = 0
-        """Bytes that are still to come of a body without chunks, which needs no parser; infinite
-        for one that ends with its connection."""
+        self._remaining = 0
+        """Bytes that are still to come of a body without chunks, which needs no parser; ENDLESS for
+        one that ends with its connection."""
         self._head_bytes = self._beside = 0
         """Bytes of the head so far; bytes since the last of the body that are none of it."""
         self._last: list[Pair] = []
@@ -186,7 +189,7 @@ class ResponseCodec:
         self._extra = len(data) > remaining
         self._remaining = 0
         self._parser = httptools.HttpResponseParser(self)  # The old one has not seen the body.
-        self._events = [data[: int(remaining)] if self._extra else data]
+        self._events = [data[:remaining] if self._extra else data]
         events = self._events
         self._end(b"")
         return events
@@ -296,7 +299,7 @@ class ResponseCodec:
         elif length is None and not coding:
             self._until_close = True
             self._keep = False
-            self._remaining = NEVER
+            self._remaining = ENDLESS
         elif not coding:
             self._remaining = length or 0
         self._reply = reply
