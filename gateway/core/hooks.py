@@ -111,6 +111,13 @@ KEPT = "kept"
 the exchange goes on without it, because others wait for its answer."""
 
 
+def is_ours(hook: Any) -> bool:
+    """Return True for a hook of the gateway's own."""
+    # A compiled method has no module; its object's class has.
+    module = getattr(hook, "__module__", None) or type(getattr(hook, "__self__", hook)).__module__
+    return str(module).partition(".")[0] == "gateway"
+
+
 def is_kept(exchange: Exchange | None) -> bool:
     """Return True for a request that goes on although its client has left."""
     kept = None if exchange is None else exchange.notes.get(KEPT)

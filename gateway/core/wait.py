@@ -22,11 +22,14 @@ from contextvars import Context
 from types import CodeType, CoroutineType
 from typing import Any, Generic, TypeVar
 
+from mypy_extensions import mypyc_attr
+
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
 Resume = Callable[[Any], object]
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Wait(Generic[T]):
     """An outcome that comes once, maybe early. One coroutine awaits it, once.
 
@@ -188,11 +191,14 @@ def in_task(function: Callable[..., Awaitable[T]]) -> Callable[..., Wait[T]]:
 
 def driven(awaitable: Awaitable[T]) -> Awaitable[T]:
     """Return `awaitable` itself if it needs no Task, else a Wait for a Task of its own."""
-    if (isinstance(awaitable, CoroutineType) and awaitable.cr_code in _OWN) or isinstance(
-        awaitable, Wait
-    ):
-        return awaitable
-    return Foreign(awaitable)
+    if isinstance(awaitable, CoroutineType):
+        needs_none = awaitable.cr_code in _OWN
+    elif isinstance(awaitable, Coroutine):
+        # One of a compiled module, which has no code. None of those needs a Task (setup.py).
+        needs_none = type(awaitable).__module__.startswith("gateway.")
+    else:
+        needs_none = isinstance(awaitable, Wait)
+    return awaitable if needs_none else Foreign(awaitable)
 
 
 async def _await(awaitable: Awaitable[T]) -> T:

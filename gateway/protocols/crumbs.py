@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 
+from mypy_extensions import mypyc_attr
+
 CRUMB, CRUMBS = 512, 256
 """Of writes of fewer bytes than CRUMB, about CRUMBS may wait. uvloop takes some 850 bytes for each
 beside its own, so that a transport's 64 KiB would be 55 MB when they come one by one."""
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class CrumbProtocol(asyncio.Protocol):
     """A protocol that may write many crumbs. It calls `count_crumb` after each, which may call its
     `pause_writing`; and `crumbs_taken` in its `resume_writing`."""

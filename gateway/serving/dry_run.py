@@ -22,6 +22,7 @@ from gateway.core.content.bodies import ReplacedBody
 from gateway.core.content.masking import Masks
 from gateway.core.exchange import CACHE_KEY, Decision, Exchange, Reply
 from gateway.core.failures import Failed, Failure
+from gateway.core.hooks import is_ours
 from gateway.core.refusals import shadow_client
 from gateway.runtime.build import settings_of
 from gateway.runtime.pipeline import Pipeline
@@ -255,11 +256,6 @@ class DryRun:
             "endpoints": self._endpoints,
             "sends": self._sends,
         }
-
-
-def is_ours(hook: Any) -> bool:
-    """Return True for a hook of the gateway's own."""
-    return str(getattr(hook, "__module__", "")).partition(".")[0] == "gateway"
 
 
 async def _settled(outcome: Any) -> Any:

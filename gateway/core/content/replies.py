@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar, Protocol
 
+from mypy_extensions import mypyc_attr
+
 from gateway.core.headers import Pair, lower, tokens
 
 DIGESTS = frozenset((b"content-digest", b"repr-digest", b"digest", b"content-md5"))
@@ -99,9 +101,8 @@ _VARIES: dict[tuple[bytes, bytes], bool] = {}
 """Whether a Vary value covers a name already; few of either are ever seen."""
 _VARIES_MAX = 512
 
-_new = object.__new__
 
-
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Reply:
     """A status, raw headers and a body: complete (`bytes`) or still arriving (`ReplyStream`).
 
@@ -151,7 +152,7 @@ class Reply:
 
         Its body is to be set.
         """
-        reply = _new(cls)
+        reply = cls.__new__(cls)
         reply.status = status
         reply.reason = b""
         reply.headers = headers

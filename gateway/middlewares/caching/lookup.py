@@ -19,6 +19,7 @@ from gateway.core.headers import (
     lower,
     spelt,
 )
+from gateway.core.hooks import is_ours
 from gateway.core.provenance import account
 from gateway.middlewares.caching.config import CachingConfig
 from gateway.middlewares.caching.entries import Entry
@@ -337,7 +338,7 @@ def _sends_parts(exchange: Exchange) -> bool:
 def _changes_bodies(hook: Any) -> bool:
     """Return True for a hook that says so, and for operators' own, which cannot say."""
     hook = getattr(hook, "__wrapped__", hook)
-    if not hook.__module__.startswith("gateway."):
+    if not is_ours(hook):
         return True
     return getattr(getattr(hook, "__self__", None), "changes_bodies", False)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from http import HTTPStatus
 from time import time
+from typing import Final
 from wsgiref.handlers import format_date_time
 
 from gateway.core.exchange import Exchange, Reply
@@ -33,7 +34,8 @@ class _Lines(dict[Pair, bytes]):
     `lines[field]` raises UnsafeField for one that a hook set and no line may hold.
     """
 
-    MOST, LONGEST = 1024, 256
+    MOST: Final = 1024
+    LONGEST: Final = 256
 
     def __missing__(self, field: Pair) -> bytes:
         name, value = field

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
 from gateway.core.exchange import Exchange, Reply
 from gateway.core.headers import HOP_BY_HOP, NOT_TRAILERS, Pair, check_field, lower, takes_trailers
@@ -18,7 +19,8 @@ class _Fields(dict[Pair, tuple[Pair, ...]]):
     up to LONGEST bytes remembered. `fields[pair]` raises UnsafeField for what a hook set and no
     field may hold."""
 
-    MOST, LONGEST = 1024, 256
+    MOST: Final = 1024
+    LONGEST: Final = 256
 
     def __missing__(self, field: Pair) -> tuple[Pair, ...]:
         name, value = field
@@ -35,7 +37,7 @@ class _Fields(dict[Pair, tuple[Pair, ...]]):
 class _Blocks(dict[bytes, tuple[Pair, ...]]):
     """Complete lines of HTTP/1.1 as fields, remembered likewise."""
 
-    LONGEST = 1024
+    LONGEST: Final = 1024
 
     def __missing__(self, block: bytes) -> tuple[Pair, ...]:
         made: list[Pair] = []

@@ -7,6 +7,8 @@ import os
 import select
 import ssl
 
+from mypy_extensions import mypyc_attr
+
 from gateway.core.wait import Wait
 from gateway.protocols.crumbs import CrumbProtocol
 from gateway.upstream.connections.interfaces import NEVER, Owner
@@ -19,6 +21,7 @@ SALVAGE = 256 * 1024
 """Bytes read at most from a socket on which a write has failed."""
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class EndpointSocket(CrumbProtocol):
     """A socket to `endpoint`, among its owner's open ones from when it is connected until it is
     closed.

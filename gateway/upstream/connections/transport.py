@@ -14,6 +14,8 @@ from collections.abc import Callable, Collection, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from mypy_extensions import mypyc_attr
+
 from gateway.core.clock import REAL, Clock
 from gateway.lifetime.supervised import Supervised
 from gateway.upstream.connections.http1.connection import Connection
@@ -32,6 +34,7 @@ SWEEP = 0.1
 """Seconds between two looks at the deadlines; deadlines are this exact."""
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Transport:
     """Opens connections and watches their deadlines. `now` is clock.monotonic as of the last sweep,
     good for deadlines only."""

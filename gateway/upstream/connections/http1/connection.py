@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import asyncio
 
+from mypy_extensions import mypyc_attr
+
 from gateway.config.tables.traffic import TimeoutsConfig
 from gateway.core.exchange import Exchange, Reply
 from gateway.core.failures import Failed, Failure
@@ -40,6 +42,7 @@ WHOLE = 64 * 1024
 in one write."""
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Connection(RequestSender):
     """A socket on which one exchange at a time goes on: an interfaces.Stream, busy while it has a
     handler."""

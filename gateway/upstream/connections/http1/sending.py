@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from mypy_extensions import mypyc_attr
+
 from gateway.config.tables.traffic import TimeoutsConfig
 from gateway.core.exchange import Exchange, RequestBody
 from gateway.core.headers import Pair, lower
@@ -20,6 +22,7 @@ BODY_METHODS = frozenset(("POST", "PUT", "PATCH"))
 """Methods whose requests say so when they have no body (RFC 9110 section 8.6)."""
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class RequestSender(EndpointSocket):
     """A socket on which requests are sent, one at a time."""
 
