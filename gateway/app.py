@@ -21,7 +21,7 @@ from typing import Any
 from prometheus_client import REGISTRY
 from prometheus_client.registry import Collector
 
-from gateway import __version__
+from gateway import __version__, described_version, is_compiled
 from gateway.admin.listeners import AdminListeners
 from gateway.builtins.usage import usage_of
 from gateway.config.check.in_force import described
@@ -115,7 +115,7 @@ class Gateway(Replaceable):
         where = self.addresses()
         log.info(
             "gateway %s serves on %s, admin on %s, configuration %s, pid %d",
-            __version__,
+            described_version(),
             where["listen"],
             where.get("admin", "nothing"),
             self.runtime.snapshot.loaded.hash,
@@ -363,6 +363,7 @@ class Gateway(Replaceable):
             "in_flight": int(self.telemetry.in_flight.get()),
             "snapshots_alive": 1 + len(runtime.retiring),
             "python": sys.version.split()[0],
+            "compiled": is_compiled(),
             "addresses": self.addresses(),
             "ready": self.ready(),
             "waiting": list(self.waiting()),

@@ -255,6 +255,7 @@ class Status(Schema):
         metadata=described("1, and one more for each earlier configuration with requests left")
     )
     python = fields.String()
+    compiled = fields.Boolean(metadata=described("Whether a request's way is compiled"))
     addresses = fields.Dict(
         keys=fields.String(),
         values=fields.String(),

@@ -95,12 +95,12 @@ COMMANDS: dict[str, Command] = {one.name: one for _, group in GROUPS for one in 
 
 def parser_of(names: Sequence[str] = ()) -> argparse.ArgumentParser:
     """Return the parser of the command line, with the options of these commands; `()`: of all."""
-    from gateway import __version__
+    from gateway import described_version
 
     parser = argparse.ArgumentParser(
         prog="gateway", description="An edge API gateway: TOML in, traffic through."
     )
-    parser.add_argument("--version", action="version", version=f"gateway {__version__}")
+    parser.add_argument("--version", action="version", version=f"gateway {described_version()}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for command in COMMANDS.values():
         one = commands.add_parser(command.name, help=command.summary)

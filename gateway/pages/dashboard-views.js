@@ -257,7 +257,7 @@ export function Configuration({ live, act }) {
   return html`<section class="card"><div class="row spread"><h2>In force</h2>${act && html`<button onClick=${() => act(RELOAD)}>Reload</button>`}</div><dl class="pairs">
       <dt>Hash</dt><dd><code>${status.configuration}</code></dd>
       ${Object.entries(status.addresses || {}).map(([table, where]) => html`<dt>[${table}]</dt><dd><code>${where}</code></dd>`)}
-      <dt>Process</dt><dd>${status.pid}, Python ${status.python}</dd>
+      <dt>Process</dt><dd>${status.pid}, Python ${status.python}${status.compiled ? ", compiled" : ""}</dd>
       <dt>Configurations alive</dt><dd>${status.snapshots_alive}</dd>
     </dl></section>
     <section class="card"><h2>Last reloads</h2><${Table} name="reloads" rows=${status.reloads || []} columns=${[

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway import __version__
+from gateway import described_version
 from gateway.cli import main
 from tests.certificates import Authority
 from tests.flow.conftest import PLAIN, write
@@ -67,7 +67,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(["--version"])
     assert ended.value.code == 0
-    assert capsys.readouterr().out.strip() == f"gateway {__version__}"
+    assert capsys.readouterr().out.strip() == f"gateway {described_version()}"
 
 
 def test_run_with_a_bad_configuration_says_why_and_exits_1(

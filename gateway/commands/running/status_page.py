@@ -30,6 +30,7 @@ def _process(status: Mapping[str, Any], now: float) -> Iterator[str]:
     yield (
         f"gateway {status['version']} {serving}: pid {status['pid']}, "
         f"up {duration(status['uptime_seconds'])}, Python {status.get('python', '?')}"
+        f"{', compiled' if status.get('compiled') else ''}"
     )
     yield from _table([[name, where] for name, where in status.get("addresses", {}).items()])
 

@@ -118,6 +118,7 @@ STATUS = {
     "in_flight": 3,
     "snapshots_alive": 1,
     "python": "3.13.0",
+    "compiled": True,
 }
 
 WARNING = Problem(

@@ -78,6 +78,11 @@ def test_a_gateway_that_is_well():
     ]
 
 
+def test_a_compiled_gateway_says_so():
+    first = next(iter(page(WELL | {"status": WELL["status"] | {"compiled": True}})))
+    assert first.endswith("Python 3.13.0, compiled")
+
+
 def test_a_gateway_in_trouble():
     refused = {"at": NOW - 2, "ok": False, "changes": [], "problems": ["a.toml:1:1: error: no"]}
     endpoint = {
