@@ -1,11 +1,13 @@
 # syntax=docker/dockerfile:1
-# Two stages: wheels are built where a compiler may be, and installed where none is.
+# Two stages: wheels are built where a compiler is, the gateway's own compiled (setup.py), and installed where none is.
 
 ARG PYTHON=3.13
 
 FROM python:${PYTHON}-slim AS build
+ARG GATEWAY_COMPILE=1
+RUN apt-get update && apt-get install --yes --no-install-recommends gcc libc6-dev
 WORKDIR /src
-COPY setup.cfg pyproject.toml README.md LICENSE ./
+COPY setup.py setup.cfg pyproject.toml README.md LICENSE ./
 COPY gateway gateway
 RUN pip wheel --no-cache-dir --wheel-dir /wheels ".[openapi,http2]"
 

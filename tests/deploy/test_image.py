@@ -45,6 +45,12 @@ async def test_the_health_check_follows_the_configuration(tmp_path: Path):
     assert await healthy(config) == 1
 
 
+def test_it_is_built_compiled_and_has_no_compiler():
+    build, _, final = TEXT.rpartition("\nFROM ")
+    assert "\nARG GATEWAY_COMPILE=1\n" in build and "pip wheel" in build and " gcc " in build
+    assert "apt-get" not in final
+
+
 def test_it_runs_as_a_user_of_its_own():
     assert re.search(r"^USER 10001:10001$", TEXT, re.MULTILINE)
     assert command("CMD ")[0] == "run"
