@@ -12,6 +12,8 @@ interleaved (A B C A B C ...) and the median round is taken.
 The origin (nginx serving 1.2 kB of JSON) listens on 127.0.0.1:29001 and :29002 and, with wrk, is
 pinned to core 0; whatever is measured runs on core 1, one worker.
 
+bin/bench measures the compiled gateway; the peer `python` is the same in plain Python.
+
 Profiles: plain      no middlewares: GET /api/v1/cameras
           partner    API key, limit by key, CORS, JSON access log to a file, metrics, request id,
                      health checks, retries and circuit breaker configured; the client accepts no
@@ -59,6 +61,10 @@ HEADERS = (
     "X-Client-Version: 3.2",
 )
 PEER_PORT = 28080
+PYTHON = "python"
+"""The peer that is this gateway, not compiled."""
+SOURCES = os.environ.get("PLAIN", str(HERE.parent))
+"""Where it is imported from; bin/bench says so."""
 
 
 @dataclass(frozen=True)
@@ -326,6 +332,9 @@ def commands(options: argparse.Namespace, work: Path) -> dict[str, tuple[list[st
         chosen = {"gateway": (several, options.port), "one worker": (one, options.port)}
     search = f"{options.peers_dir}/bin{os.pathsep}{os.environ.get('PATH', '')}"
     for name in filter(None, options.peers.split(",")):
+        if name == PYTHON:
+            chosen[name] = (["env", f"PYTHONPATH={SOURCES}", *ours], options.port)
+            continue
         program = shutil.which(PEERS[name].command[0], path=search)
         if program is None:
             print(f"{name} is not installed: bench/setup.sh", file=sys.stderr)
@@ -422,7 +431,9 @@ def arguments() -> argparse.Namespace:
     parser = options_of(__doc__)
     parser.add_argument("--profile", choices=PROFILES, default="partner")
     parser.add_argument(
-        "--peers", default=",".join(PEERS), help="comma-separated; empty for the gateway alone"
+        "--peers",
+        default=",".join(PEERS),
+        help="comma-separated, `python` is one more; empty for the gateway alone",
     )
     parser.add_argument(
         "--gateway", help="another command that starts a gateway, one worker (default: this one)"

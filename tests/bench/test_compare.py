@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import shutil
 import ssl
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bench import report
-from bench.compare import HERE, PEERS, PROFILES, Load, write_templates
+from bench.compare import HERE, PEERS, PROFILES, PYTHON, Load, commands, write_templates
 from gateway.runtime.check import check
 
 
@@ -43,6 +44,14 @@ def test_templates_are_filled_in(tmp_path: Path, tls: bool):
             "BENCH_KEY": str(tmp_path / "edge.key"),
         }
         assert check(HERE / "plain" / "tls.toml", made).warnings == ()
+
+
+def test_plain_python_is_a_peer_that_is_the_same_from_its_sources(tmp_path: Path):
+    options = argparse.Namespace(
+        profile="plain", gateway="", port=1, workers=1, peers=PYTHON, peers_dir=str(tmp_path)
+    )
+    (ours, port), plain = (commands(options, tmp_path)[name] for name in ("gateway", PYTHON))
+    assert plain == (["env", f"PYTHONPATH={HERE.parent}", *ours], port)
 
 
 def test_the_report_measures_every_profile():
