@@ -165,7 +165,7 @@ class Repeat:
 
     def _takes_values(self, data: bytes, start: int) -> bool:
         """Adopt the fields of `data` if they have the same names, and plain values."""
-        end = data.find(_END, start) + 4
+        end = data.find(_END, start + 2) + 4  # Not at `start`: there are fields.
         if end < 4 or data[start : start + 2] != _CRLF:
             return False
         lines, known = data[start + 2 : end - 4].split(_CRLF), self._lines
@@ -259,7 +259,7 @@ def repeatable(data: bytes, head: Head, longest: int) -> Repeat | None:
         return None
     length = len(head.body) if head.body is not None else 0
     section = data[match.end() : len(data) - length]
-    if section[:2] != _CRLF or section.find(_END) != len(section) - 4:
+    if section[:2] != _CRLF or section.find(_END, 2) != len(section) - 4:
         return None
     stated = [value for name, value in head.raw_headers if name.lower() == _LENGTH]
     if (

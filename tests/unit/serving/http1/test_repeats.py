@@ -63,6 +63,7 @@ def facts(head: Head) -> tuple[object, ...]:
     ("description", "data", "target"),
     [
         ("the same again", GET, "/first"),
+        ("no fields", b"GET / HTTP/1.1\r\n\r\n", None),
         (
             "another target",
             b"GET /second?a=%2F&b HTTP/1.1\r\n" + FIELDS + b"\r\n",
@@ -148,6 +149,7 @@ def test_what_is_taken(description: str, data: bytes, target: str | None) -> Non
         ("HTTP/1.0", b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n"),
         ("an empty line before it", b"\r\n" + GET),
         ("an odd target", b"GET /a|b HTTP/1.1\r\nHost: a\r\n\r\n"),
+        ("no fields", b"GET / HTTP/1.1\r\n\r\n"),
     ],
 )
 def test_what_is_not_remembered(description: str, data: bytes) -> None:
