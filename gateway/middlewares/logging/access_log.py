@@ -217,7 +217,7 @@ class AccessLog:
         self,
         line: dict[str, Any],
         query: str,
-        raw_headers: list[Pair],
+        raw_headers: Sequence[Pair],
         why: str,
         tries: list[AttemptRecord] | None,
     ) -> None:

@@ -219,6 +219,13 @@ def test_status_and_reason(
     assert (line["status"], line["reason"]) == (status, reason), description
 
 
+@pytest.mark.parametrize("kind", [list, tuple])
+def test_the_fields_of_a_request_that_failed_come_as_any_sequence(kind: type):
+    made = answered(failed=Failed(Failure.INTERNAL, why="a bug"))
+    made.raw_headers = kind(made.raw_headers)
+    assert logged(made)["status"] == 200
+
+
 @pytest.mark.parametrize(
     ("description", "given", "expected"),
     [
