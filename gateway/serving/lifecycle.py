@@ -58,8 +58,10 @@ async def serve(exchange: Exchange, outlet: Outlet, server: Server) -> None:
                 outlet.send(exchange, reply)
             else:
                 await deliver(exchange, outlet, reply, server)
+            return
         except Exception as error:
-            await fail(exchange, outlet, server, snapshot, error)
+            failing = fail(exchange, outlet, server, snapshot, error)
+        await failing  # Not in the handler: see tests/unit/test_compiled_code.py.
     except BaseException:
         if exchange.failed is None:
             exchange.failed = Failed(Failure.CLIENT_GONE)

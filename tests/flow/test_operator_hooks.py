@@ -64,12 +64,28 @@ DOES: dict[str, Any] = {
     "an exit": {"request": leave},
     "no end": {"request": wait},
 }
-KEEPS = {"request": remember, "response": tell}
+
+
+async def render_slowly(exchange: Exchange, failed: Failed) -> None:
+    WAITING.set()
+    await RELEASED.wait()
+
+
+def fail_or_look(exchange: Exchange) -> Reply:
+    if exchange.path == "/fails":
+        raise Failed(Failure.FORBIDDEN)
+    return Reply(200, body=repr(sys.exc_info()[1]).encode())
+
+
+WAITING, RELEASED = asyncio.Event(), asyncio.Event()
+MORE: dict[str, Any] = {
+    "keeps": {"request": remember, "response": tell},
+    "fails slowly": {"request": fail_or_look, "error": render_slowly},
+}
 
 
 def build(config: dict[str, Any], context: Context) -> Hooks:
-    does = config["does"]
-    return Hooks(**(KEEPS if does == "keeps" else DOES[does]))
+    return Hooks(**(DOES | MORE)[config["does"]])
 
 
 @pytest.mark.parametrize(
@@ -94,3 +110,20 @@ async def test_a_context_variable_lasts_as_long_as_its_request(start, connect, o
         reply = await client.get("/")
         assert reply.fields["x-caller"] == "somebody"
         assert fields_of(origin.heads[-1])["x-before"] == "nobody"
+
+
+async def test_an_error_that_waits_is_nobody_elses(start, connect, origin):
+    """What is being handled for one request is not the current exception of others."""
+    WAITING.clear()
+    RELEASED.clear()
+    upstreams = f'[upstream.origin]\nurl = "{origin.url}"\n'
+    text = PIPELINE.replace("DOES", "fails slowly").replace('timeout = "100ms"', "")
+    gateway = await start(text, upstreams)
+    client, other = await connect(gateway), await connect(gateway)
+    slow = asyncio.create_task(client.get("/fails"))
+    await WAITING.wait()
+    assert sys.exc_info() == (None, None, None)
+    assert (await other.get("/looks")).body == b"None"
+    RELEASED.set()
+    assert (await slow).status == 403
+    assert (await other.get("/looks")).body == b"None"
