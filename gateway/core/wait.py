@@ -24,6 +24,9 @@ from typing import Any, Generic, TypeVar
 
 from mypy_extensions import mypyc_attr
 
+STOPPED = "a coroutine raised StopIteration"
+"""What becomes of a StopIteration of others' code, which would end a compiled coroutine well."""
+
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
 Resume = Callable[[Any], object]

@@ -21,7 +21,7 @@ from gateway.core.content.grpc import is_failed_call
 from gateway.core.exchange import DECIDED, SHADOW, Exchange, Reply
 from gateway.core.failures import Failed
 from gateway.core.hooks import FinishHook, Hooks, Recheck, kind_of
-from gateway.core.wait import driven
+from gateway.core.wait import STOPPED, driven
 from gateway.tracing.trace import traced
 
 log = logging.getLogger("gateway.pipeline")
@@ -99,8 +99,10 @@ class Pipeline:
                         reply = await _waiting(exchange, name, reply)
                     if reply is not None:
                         break
-        except Exception:
+        except Exception as error:
             exchange.notes[DECIDED] = hook
+            if isinstance(error, StopIteration):
+                raise RuntimeError(STOPPED) from error
             raise
         if reply is not None:
             exchange.notes[DECIDED] = hook
@@ -117,10 +119,13 @@ class Pipeline:
         return None if len(plain) == len(self.response) else self._answer_on(exchange, reply)
 
     async def _answer_on(self, exchange: Exchange, reply: Reply) -> None:
-        for hook, awaited, name in self.response[len(self.plain) :]:
-            pending = hook(exchange, reply)
-            if awaited:
-                await _waiting(exchange, name, pending)
+        try:
+            for hook, awaited, name in self.response[len(self.plain) :]:
+                pending = hook(exchange, reply)
+                if awaited:
+                    await _waiting(exchange, name, pending)
+        except StopIteration as stop:
+            raise RuntimeError(STOPPED) from stop
 
     def fail(self, exchange: Exchange, failed: Failed) -> Reply | Awaitable[Reply]:
         """Run the error hooks: the first renders a reply, later ones replace or change it."""

@@ -13,6 +13,7 @@ from typing import Any
 
 from gateway.core.exchange import Exchange, Reply
 from gateway.core.failures import Failed, Failure
+from gateway.core.wait import STOPPED
 from gateway.protocols.websocket import UPGRADE, asks, check_request
 from gateway.runtime.snapshot import Route, Snapshot
 from gateway.serving.codec import Outlet
@@ -103,12 +104,15 @@ async def deliver(exchange: Exchange, outlet: Outlet, reply: Reply, server: Serv
         outlet.send(exchange, reply)
         return
     outlet.begin(exchange, reply)
-    while chunk := await body.read():
-        exchange.bytes_out += len(chunk)
-        room = outlet.write(chunk)
-        if room is not None:
-            await room
-    outlet.end(exchange, getattr(body, "trailers", ()))
+    try:
+        while chunk := await body.read():
+            exchange.bytes_out += len(chunk)
+            room = outlet.write(chunk)
+            if room is not None:
+                await room
+        outlet.end(exchange, getattr(body, "trailers", ()))
+    except StopIteration as stop:
+        raise RuntimeError(STOPPED) from stop
 
 
 async def fail(

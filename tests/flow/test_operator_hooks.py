@@ -13,6 +13,7 @@ import pytest
 from gateway.core.exchange import Exchange, Reply
 from gateway.core.failures import Failed, Failure
 from gateway.core.hooks import Context, Hooks
+from gateway.testing import Stream
 from tests.origin import fields_of
 
 OWN = f"{__name__}:build"
@@ -66,6 +67,13 @@ DOES: dict[str, Any] = {
 }
 
 
+class Broken(Stream):
+    """A body that stops wrongly; `read` is no coroutine."""
+
+    def read(self) -> Any:
+        raise StopIteration
+
+
 async def render_slowly(exchange: Exchange, failed: Failed) -> None:
     WAITING.set()
     await RELEASED.wait()
@@ -80,6 +88,7 @@ def fail_or_look(exchange: Exchange) -> Reply:
 WAITING, RELEASED = asyncio.Event(), asyncio.Event()
 MORE: dict[str, Any] = {
     "keeps": {"request": remember, "response": tell},
+    "a broken body": {"request": lambda exchange: Reply(200, body=Broken())},
     "fails slowly": {"request": fail_or_look, "error": render_slowly},
 }
 
@@ -110,6 +119,14 @@ async def test_a_context_variable_lasts_as_long_as_its_request(start, connect, o
         reply = await client.get("/")
         assert reply.fields["x-caller"] == "somebody"
         assert fields_of(origin.heads[-1])["x-before"] == "nobody"
+
+
+async def test_a_body_that_stops_wrongly_never_looks_complete(start, connect, origin, caplog):
+    upstreams = f'[upstream.origin]\nurl = "{origin.url}"\n'
+    client = await connect(await start(PIPELINE.replace("DOES", "a broken body"), upstreams))
+    reply = await client.get("/")
+    assert reply.status == 200 and not reply.whole
+    assert "failed inside the gateway" in caplog.text
 
 
 async def test_an_error_that_waits_is_nobody_elses(start, connect, origin):

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Protocol
 from mypy_extensions import mypyc_attr
 
 from gateway.core.headers import Pair, lower, tokens
+from gateway.core.wait import STOPPED
 
 DIGESTS = frozenset((b"content-digest", b"repr-digest", b"digest", b"content-md5"))
 """Fields that are true of one body alone (RFC 9530 and what was before it)."""
@@ -43,11 +44,14 @@ class ChangedStream:
         return getattr(self._inner, "trailers", ())
 
     async def read(self) -> bytes:
-        while chunk := await self._inner.read():
-            if changed := self._change(chunk):
-                return changed
-        end, self._end = self._end, None
-        return b"" if end is None else end()
+        try:
+            while chunk := await self._inner.read():
+                if changed := self._change(chunk):
+                    return changed
+            end, self._end = self._end, None
+            return b"" if end is None else end()
+        except StopIteration as stop:
+            raise RuntimeError(STOPPED) from stop
 
     def abort(self) -> None:
         self._inner.abort()
@@ -78,7 +82,10 @@ class MeasuredStream:
     async def read(self) -> bytes:
         if self._left == 0 and not self._held and self._length:
             return b""
-        chunk = await self._inner.read()
+        try:
+            chunk = await self._inner.read()
+        except StopIteration as stop:
+            raise RuntimeError(STOPPED) from stop
         if self._held:
             if chunk:
                 raise WrongLength(f"the body has more than the {self._length} bytes it states")

@@ -110,6 +110,22 @@ async def test_awaited_error_hooks_are_awaited():
     assert (await settled(pipeline.fail(exchange(), Failed(Failure.INTERNAL)))).status == 418
 
 
+async def test_a_stop_iteration_after_a_hook_that_waited_ends_nothing_well():
+    """A compiled coroutine would return with it: nothing refused, and hooks left out."""
+
+    async def wait(*_: Any) -> None:
+        pass
+
+    def stop(*_: Any) -> None:
+        raise StopIteration
+
+    hooks = [Hooks(wait, wait), Hooks(stop, stop)]
+    pipeline = flatten("p", hooks, hooks, [])
+    for outcome in (pipeline.ask(exchange()), pipeline.answer(exchange(), Reply(200))):
+        with pytest.raises(RuntimeError, match="StopIteration"):
+            await settled(outcome)
+
+
 def test_a_finish_hook_that_fails_does_not_stop_the_others(caplog):
     def broken(exchange: Exchange) -> None:
         raise ZeroDivisionError

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.core.content.replies import MeasuredStream, WrongLength
+from gateway.core.content.replies import ChangedStream, MeasuredStream, WrongLength
 from gateway.core.exchange import Reply
 from gateway.testing import Stream, reply, whole_body
 
@@ -43,6 +43,20 @@ async def test_a_body_that_arrives():
     twice.transform(upper)
     twice.transform(lambda chunk: chunk * 2)
     assert await whole_body(twice) == b"AA"
+
+
+@pytest.mark.parametrize("measured", [False, True])
+async def test_a_stop_iteration_of_others_code_is_no_end(measured: bool):
+    """A compiled coroutine would end well with it."""
+
+    def stop(chunk: bytes = b"") -> bytes:
+        raise StopIteration(b"")
+
+    inner = Stream(b"a")
+    inner.read = stop  # type: ignore[method-assign, assignment]
+    one = MeasuredStream(inner, 1) if measured else ChangedStream(Stream(b"a"), stop, None)
+    with pytest.raises(RuntimeError, match="StopIteration"):
+        await one.read()
 
 
 def test_the_length_of_an_answer_to_head_is_not_known():
