@@ -132,11 +132,11 @@ class Pipeline:
         exchange.failed = failed
         exchange.reply = None
         steps = iter(self.error)
-        for hook, awaited, name in steps:
+        for hook, _, name in steps:
             reply = hook(exchange, failed)
-            if awaited:
-                return self._fail_on(exchange, failed, steps, _waiting(exchange, name, reply))
             if reply is not None:
+                if not isinstance(reply, Reply):
+                    return self._fail_on(exchange, failed, steps, _waiting(exchange, name, reply))
                 exchange.reply = reply
         assert exchange.reply is not None
         return exchange.reply
@@ -148,12 +148,12 @@ class Pipeline:
         steps: Iterator[Step],
         begun: Awaitable[Reply | None],
     ) -> Reply:
-        reply = await begun
+        reply: Any = await begun
         if reply is not None:
             exchange.reply = reply
-        for hook, awaited, name in steps:
+        for hook, _, name in steps:
             reply = hook(exchange, failed)
-            if awaited:
+            if reply is not None and not isinstance(reply, Reply):
                 reply = await _waiting(exchange, name, reply)
             if reply is not None:
                 exchange.reply = reply

@@ -110,6 +110,15 @@ async def test_awaited_error_hooks_are_awaited():
     assert (await settled(pipeline.fail(exchange(), Failed(Failure.INTERNAL)))).status == 418
 
 
+async def test_a_plain_error_hook_may_return_an_awaitable():
+    async def later() -> Reply | None:
+        return Reply(418)
+
+    for hooks in ([Hooks(error=lambda *_: later())], [Hooks(error=lambda *_: later())] * 2):
+        pipeline = flatten("p", [], [], hooks)
+        assert (await settled(pipeline.fail(exchange(), Failed(Failure.INTERNAL)))).status == 418
+
+
 async def test_a_stop_iteration_after_a_hook_that_waited_ends_nothing_well():
     """A compiled coroutine would return with it: nothing refused, and hooks left out."""
 
