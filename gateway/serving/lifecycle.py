@@ -146,6 +146,8 @@ def finish(exchange: Exchange, outlet: Outlet, snapshot: Snapshot) -> None:
     reply, route = exchange.reply, exchange.route
     if reply is not None and not (type(reply) is Reply and type(reply.body) is bytes):
         abandon(exchange)
-    (snapshot.unrouted if route is None else route.pipeline).done(exchange)
-    outlet.snapshot = None
-    snapshot.leave()
+    try:
+        (snapshot.unrouted if route is None else route.pipeline).done(exchange)
+    finally:
+        outlet.snapshot = None
+        snapshot.leave()

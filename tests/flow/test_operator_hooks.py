@@ -74,6 +74,14 @@ class Broken(Stream):
         raise StopIteration
 
 
+def spoil(exchange: Exchange) -> None:
+    exchange.reply = None
+
+
+def quit_early(exchange: Exchange) -> None:
+    raise GeneratorExit
+
+
 async def render_slowly(exchange: Exchange, failed: Failed) -> None:
     WAITING.set()
     await RELEASED.wait()
@@ -89,6 +97,8 @@ WAITING, RELEASED = asyncio.Event(), asyncio.Event()
 MORE: dict[str, Any] = {
     "keeps": {"request": remember, "response": tell},
     "a broken body": {"request": lambda exchange: Reply(200, body=Broken())},
+    "spoils": {"finish": spoil},
+    "quits": {"finish": quit_early},
     "fails slowly": {"request": fail_or_look, "error": render_slowly},
 }
 
@@ -127,6 +137,20 @@ async def test_a_body_that_stops_wrongly_never_looks_complete(start, connect, or
     reply = await client.get("/")
     assert reply.status == 200 and not reply.whole
     assert "failed inside the gateway" in caplog.text
+
+
+@pytest.mark.parametrize("does", ["spoils", "quits"])
+async def test_a_finish_hook_that_does_wrong_holds_on_to_nothing(
+    start, connect, origin, caplog, does: str
+):
+    """Its snapshot is let go of, and the hooks behind it run."""
+    upstreams = f'[upstream.origin]\nurl = "{origin.url}"\n'
+    gateway = await start(PIPELINE.replace("DOES", does), upstreams)
+    client = await connect(gateway)
+    assert (await client.get("/")).status == 200
+    assert gateway.runtime.snapshot.active == 0 and (
+        does == "spoils" or "finish hook" in caplog.text
+    )
 
 
 async def test_an_error_that_waits_is_nobody_elses(start, connect, origin):

@@ -103,7 +103,14 @@ def _changing(what: str, hook: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _ending(what: str, hook: Callable[[Exchange], None]) -> Callable[[Exchange], None]:
-    return functools.wraps(hook)(lambda exchange: _call(what, hook, exchange))
+    @functools.wraps(hook)
+    def call(exchange: Exchange) -> None:
+        try:
+            hook(exchange)
+        except BaseException as error:  # GeneratorExit too: the other hooks are to run
+            _blame(what, error)
+
+    return call
 
 
 def _call(what: str, hook: Callable[..., Any], *arguments: Any) -> Any:
