@@ -12,7 +12,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from contextvars import Context
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from gateway.core.wait import Foreign, Wait
 
@@ -131,7 +131,7 @@ class Drive:
             future.cancel()
 
 
-_NOT_BEGUN = object()
+_NOT_BEGUN: Final = object()
 """What a coroutine waits for whose first step has not run."""
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from multidict import MultiMapping
 
@@ -276,13 +276,15 @@ class Exchange:
         return 499 if self.failed is None else self.failed.failure.status
 
 
-NO_PARAMS: dict[str, str] = {}
+NO_PARAMS: Final[dict[str, str]] = {}
 """Shared by every exchange whose route has no template; never written to."""
 
 CHALLENGES = "challenges"
 """The note in which `auth` leaves, for a caller without credentials, the headers of a 401."""
-SHADOW = "shadow"  # The note with what hooks in shadow would have refused: refusals.WouldRefuse.
-CACHE_KEY = "cache key"  # The note with what the cache knows an answer by, in a dry run.
+SHADOW: Final = "shadow"
+"""The note with what hooks in shadow would have refused: refusals.WouldRefuse."""
+CACHE_KEY = "cache key"
+"""The note with what the cache knows an answer by, in a dry run."""
 DECIDED = "decided"
 """The note in which a pipeline leaves the request hook that answered or failed."""
 ALLOWED_METHODS = "allowed_methods"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from multidict import MultiMapping, istr
 
@@ -31,7 +31,7 @@ HOP_BY_HOP = frozenset(
 )
 """RFC 9110 section 7.6.1, with Trailer: a trailer section is re-framed, never copied."""
 
-FRAMING = frozenset((b"content-length", b"transfer-encoding"))
+FRAMING: Final = frozenset((b"content-length", b"transfer-encoding"))
 """Message framing (RFC 9112 section 6) is written anew from what was understood."""
 
 NOT_TRAILERS = (
@@ -169,11 +169,11 @@ PLAIN_FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+): (" + _PLAIN + rb")")
 
 No two readers differ about it.
 """
-PLAIN_VALUE = re.compile(_PLAIN)
+PLAIN_VALUE: Final = re.compile(_PLAIN)
 """Its value."""
 
 
-_TRACEPARENT = re.compile(
+_TRACEPARENT: Final = re.compile(
     r"(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(-.*)?"
 )
 
@@ -243,7 +243,7 @@ def check_field(name: bytes, value: bytes) -> None:
         raise UnsafeField(f"the header {name!r} cannot be written: {value[:100]!r}")
 
 
-lower: Callable[[bytes], bytes] = Memo(bytes.lower).__getitem__
+lower: Final[Callable[[bytes], bytes]] = Memo(bytes.lower).__getitem__
 """The lower case of a field name, remembered for names seen before."""
 
 

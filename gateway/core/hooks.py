@@ -12,7 +12,7 @@ from bisect import bisect_left
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 import orjson
 
@@ -106,7 +106,7 @@ class ConfigProblem(ValueError):
         self.hint = hint
 
 
-KEPT = "kept"
+KEPT: Final = "kept"
 """Key of the note in which a hook leaves what is asked when the client leaves: if it is `wanted()`,
 the exchange goes on without it, because others wait for its answer."""
 

@@ -11,6 +11,7 @@ from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable
 from time import perf_counter
+from typing import Final
 
 from gateway.config.tables.declare import table
 from gateway.config.tables.schema import schema_of
@@ -31,7 +32,7 @@ METHODS = frozenset(
     ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT")
 )
 NO_ROUTE = "_none"
-SIZES = tuple(int(bound) for bound in SIZE_BUCKETS)
+SIZES: Final = tuple(int(bound) for bound in SIZE_BUCKETS)
 """The same bounds as whole numbers.
 
 Comparing a number of bytes with a float takes three times as long.
@@ -39,7 +40,7 @@ Comparing a number of bytes with a float takes three times as long.
 ACTIVE_SECONDS = 300
 TURN = 10
 """Seconds between two counts of active clients."""
-ACTIVE_MAX = 10_000
+ACTIVE_MAX: Final = 10_000
 
 Cells = tuple[Labels, HistogramCell, HistogramCell, HistogramCell]
 

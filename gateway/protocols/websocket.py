@@ -12,12 +12,13 @@ from base64 import b64encode
 from collections.abc import Iterable
 from hashlib import sha1
 from secrets import token_bytes
+from typing import Final
 
 from gateway.core.exchange import Exchange
 from gateway.core.failures import Failed, Failure
 from gateway.core.headers import Pair, lower, tokens
 
-UPGRADE = "sec-websocket-accept"
+UPGRADE: Final = "sec-websocket-accept"
 """Key of the note with the Sec-WebSocket-Accept that a request's 101 must carry."""
 
 LINES = b"Connection: Upgrade\r\nUpgrade: websocket\r\n"

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Sequence
 from itertools import count
 from secrets import token_hex
-from typing import Any
+from typing import Any, Final
 from uuid import uuid4
 
 from multidict import CIMultiDict, CIMultiDictProxy, MultiMapping, istr
@@ -26,12 +26,12 @@ from gateway.serving.body import ClientBody
 from gateway.serving.http1.framing import absolute, authority, check_fields, check_version
 from gateway.serving.net.peers import Peers
 
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._~+/=:-]{1,128}")
-_X_REQUEST_ID = istr("X-Request-ID")
-_USUAL = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
+_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._~+/=:-]{1,128}")
+_X_REQUEST_ID: Final = istr("X-Request-ID")
+_USUAL: Final = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
 _CONTENT_LENGTH = istr("Content-Length")
 _EXPECT = istr("Expect")
-FRAMING = "framing"
+FRAMING: Final = "framing"
 """The memo's key of what the fields that frame and address a message come to."""
 _DIGITS = 19
 

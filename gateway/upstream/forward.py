@@ -11,6 +11,7 @@ import random
 from bisect import bisect_left
 from collections.abc import Callable
 from time import perf_counter
+from typing import Final
 
 from gateway.config.tables.pipeline import RouteConfig
 from gateway.config.tables.traffic import GRPC_STATUSES, POLICIES, RetryConfig
@@ -34,7 +35,7 @@ _KEY = "Idempotency-Key"
 
 DEFAULT_RETRY = RetryConfig()
 
-_CODES = [str(code) for code in range(1000)]
+_CODES: Final = [str(code) for code in range(1000)]
 
 
 class Forward:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Final, Protocol
 
 from mypy_extensions import mypyc_attr
 
@@ -104,7 +104,7 @@ class MeasuredStream:
         self._inner.abort()
 
 
-_VARIES: dict[tuple[bytes, bytes], bool] = {}
+_VARIES: Final[dict[tuple[bytes, bytes], bool]] = {}
 """Whether a Vary value covers a name already; few of either are ever seen."""
 _VARIES_MAX = 512
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from multidict import istr
 
@@ -165,7 +165,7 @@ class ApiKeys:
         return presented or from_header
 
 
-NOTHING: list[str] = []
+NOTHING: Final[list[str]] = []
 
 Fingerprint = tuple[tuple[str, tuple[str, ...]], ...]
 

@@ -11,6 +11,7 @@ import asyncio
 import enum
 from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable
+from typing import Final
 
 from gateway.core.wait import Wait
 
@@ -36,7 +37,7 @@ class Outcome(enum.Enum):
     origin's."""
 
 
-_NOBODY: dict[Waiter, None] = {}
+_NOBODY: Final[dict[Waiter, None]] = {}
 """Of all flights for which nobody waits; never written to."""
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from operator import itemgetter
-from typing import Any
+from typing import Any, Final
 
 from gateway.core.exchange import Exchange
 from gateway.core.headers import (
@@ -46,7 +46,7 @@ REPLACED = frozenset((b"if-none-match", b"if-modified-since"))
 _PARTS = (b"range", b"if-range")
 _NO_FIELDS: Fields = {}
 _NAME = itemgetter(0)
-ORIGIN = "cache key's origin"
+ORIGIN: Final = "cache key's origin"
 """Key of the memo that holds scheme, host, and what else proxies say to the origin."""
 _PRAGMA_NO_CACHE = Directives(no_cache=True)
 _BORING_MAX = 1024

@@ -49,7 +49,7 @@ ACCEPT_ENCODING, CACHE_CONTROL, IF_NONE_MATCH = (
     istr("Cache-Control"),
     istr("If-None-Match"),
 )
-UNTOUCHED = frozenset(
+UNTOUCHED: Final = frozenset(
     (
         b"content-encoding",
         b"content-range",
@@ -61,10 +61,10 @@ UNTOUCHED = frozenset(
     )
 )
 """Fields whose presence keeps an answer as it is; the last is RFC 9421's."""
-BODILESS = frozenset((204, 205, 206, 304))
+BODILESS: Final = frozenset((204, 205, 206, 304))
 """Statuses without a body, and 206, whose ranges are those of the uncoded one."""
 
-NOTHING: list[str] = []
+NOTHING: Final[list[str]] = []
 Fields = tuple[list[Pair], dict[bytes, bytes], tuple[int, bytes]]
 """A reply's headers, their index, and the headers joined."""
 

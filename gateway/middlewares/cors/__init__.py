@@ -20,7 +20,7 @@ seen.
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, Final
 
 from multidict import istr
 
@@ -35,13 +35,13 @@ from gateway.protocols.websocket import UPGRADE
 
 CONFIG = schema_of(CorsConfig)
 
-ORIGIN = istr("Origin")
+ORIGIN: Final = istr("Origin")
 """An istr is looked up without being folded first."""
 
 METHODS = "GET, HEAD, POST, PUT, PATCH, DELETE"
 """What a route allows that does not say."""
 
-OWNED = frozenset(
+OWNED: Final = frozenset(
     b"access-control-" + name
     for name in (
         b"allow-origin",

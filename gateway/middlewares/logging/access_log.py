@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Sequence
 from random import random
 from time import gmtime, perf_counter, strftime
-from typing import Any
+from typing import Any, Final
 
 import orjson
 from multidict import istr
@@ -30,9 +30,9 @@ TEXTS = ("path", "client", "user_agent", "request_id", "why")
 """Fields that patterns are looked for in."""
 
 _TRACEPARENT, _USER_AGENT = istr("Traceparent"), istr("User-Agent")
-_PROTOCOLS = {(1, 0): "HTTP/1.0", (1, 1): "HTTP/1.1", (2, 0): "HTTP/2"}
+_PROTOCOLS: Final = {(1, 0): "HTTP/1.0", (1, 1): "HTTP/1.1", (2, 0): "HTTP/2"}
 
-ASK_EVERY = 0.1
+ASK_EVERY: Final = 0.1
 """Seconds for which the time of day and the exchanges' clock keep their distance."""
 
 
@@ -270,7 +270,7 @@ def _append_to(sinks: Sequence[LogQueue]) -> Callable[[Record], None]:
     return append
 
 
-MILLISECONDS = tuple(f"{number:03d}Z" for number in range(1000))
+MILLISECONDS: Final = tuple(f"{number:03d}Z" for number in range(1000))
 
 
 def encoded(line: dict[str, Any]) -> bytes:

@@ -9,19 +9,20 @@ frames that bring no work. What is in a frame, and its size, are libnghttp2's to
 from __future__ import annotations
 
 import struct
+from typing import Final
 
 DATA, HEADERS, PRIORITY, RST_STREAM, CONTINUATION = 0, 1, 2, 3, 9
 END_STREAM, END_HEADERS, PADDED = 1, 4, 8
 PROTOCOL_ERROR, STREAM_CLOSED = 1, 5
-KEPT = 256
+KEPT: Final = 256
 """Streams that are remembered after their clients have ended them, at least."""
 
-_HEAD = struct.Struct("!HBHI")
+_HEAD: Final = struct.Struct("!HBHI")
 """A frame's head (section 4.1): length in two parts, type and flags, stream."""
-_SIZE = 9
+_SIZE: Final = 9
 _TYPE_AND_END = 0xFF00 | END_HEADERS
 _WHOLE_HEADERS = HEADERS << 8 | END_HEADERS
-_NUMBER = 0x7FFFFFFF
+_NUMBER: Final = 0x7FFFFFFF
 _PADDING = {length: bytes((length - 1,)) for length in range(1, 257)}
 """By the length of a frame: how its payload begins where all the rest is padding (section 6.1)."""
 

@@ -23,6 +23,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from ngh2 import (
     Configuration,
@@ -88,7 +89,7 @@ __all__ = [
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 """What a client's connection begins with (RFC 9113 section 3.4)."""
-NeverIndexed = NeverIndexedHeader
+NeverIndexed: Final = NeverIndexedHeader
 """A field that HPACK must not remember (RFC 7541 section 7.1.3)."""
 unindexed = NeverIndexedHeader
 """A field, as (name, value), that HPACK is to keep out of its table (RFC 7541 section 7.1.3)."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.streams import EMPTY_PAYLOAD
@@ -23,10 +23,10 @@ from gateway.serving.http1.parser import Malformed, Parsing, left_of, take
 from gateway.serving.http1.repeats import PATIENCE, Opening, Openings, Repeat, repeatable
 from gateway.serving.http1.trailers import TrailerReader, body_start
 
-QUEUE = 32
+QUEUE: Final = 32
 """Requests taken before the first of them has been answered."""
 _TRAILER = istr("Trailer")
-SLICE = 8192
+SLICE: Final = 8192
 TURN = 65536
 """Bytes of a body in chunks after which others have their turn. uvloop reads up to 8 MiB of one
 socket in a turn, which may be a million chunks."""

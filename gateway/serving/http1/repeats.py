@@ -16,14 +16,14 @@ from __future__ import annotations
 import re
 from itertools import compress, count
 from operator import ne
-from typing import Any
+from typing import Any, Final
 
 from multidict import CIMultiDict, CIMultiDictProxy, MultiMapping, istr
 
 from gateway.core.headers import PLAIN_FIELD, PLAIN_VALUE, Pair, lower
 from gateway.serving.codec import Head
 
-_LINE = re.compile(
+_LINE: Final = re.compile(
     rb"(GET|HEAD|POST|PUT|PATCH|DELETE) (/[A-Za-z0-9._~!$&'()*+,;=:@%/?-]*) HTTP/1\.1"
 )
 """RFC 3986's characters only: what the parser makes of others is for the parser to say. A message's
@@ -37,14 +37,14 @@ HEEDED = frozenset(
 PATIENCE = 16
 """Requests to parse, after one repeated nothing of the one before, until another is held against
 the one before."""
-KEPT = 4096
+KEPT: Final = 4096
 """Bytes of a request up to which it is kept, for the next one may be the same byte for byte."""
 OPENINGS = 64
 """First requests that are remembered."""
 _CRLF = b"\r\n"
 _END = b"\r\n\r\n"
-_HTTP_11 = (1, 1)
-_new = tuple.__new__  # A NamedTuple's own costs as much again.
+_HTTP_11: Final = (1, 1)
+_new: Final = tuple.__new__  # A NamedTuple's own costs as much again.
 _LENGTH = b"content-length"
 _DIGITS = re.compile(rb"[0-9]{1,9}")
 

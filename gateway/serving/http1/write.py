@@ -16,14 +16,14 @@ from wsgiref.handlers import format_date_time
 from gateway.core.exchange import Exchange, Reply
 from gateway.core.headers import NOT_TRAILERS, Pair, check_field, lower, takes_trailers
 
-STATUS_LINES = {
+STATUS_LINES: Final = {
     status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus
 }
 
 CHUNKED = b"Transfer-Encoding: chunked\r\n"
 
-_HTTP_11 = (1, 1)
-_NO_CONTENT = (204, 304)
+_HTTP_11: Final = (1, 1)
+_NO_CONTENT: Final = (204, 304)
 _date = (0, b"")
 
 
@@ -49,7 +49,7 @@ class _Lines(dict[Pair, bytes]):
         return line
 
 
-_line_of = _Lines().__getitem__
+_line_of: Final = _Lines().__getitem__
 
 
 def complete(exchange: Exchange, reply: Reply, close: bool) -> bytes:

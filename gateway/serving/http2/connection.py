@@ -23,7 +23,7 @@ from __future__ import annotations
 import asyncio
 import enum
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from gateway.core.failures import Failed
 from gateway.protocols.http2.allowance import Allowance
@@ -51,7 +51,7 @@ STREAMS = 100
 WINDOW = 128 * 1024
 """Bytes of a request's body that may wait for their reader; CONNECTION_WINDOW: of all together."""
 CONNECTION_WINDOW = 1024 * 1024
-SLICE = 16 * 1024
+SLICE: Final = 16 * 1024
 """Bytes taken at once, so that a flood is noticed within it."""
 RESETS = (200, 20)
 """Streams that may be reset before their answer: at once, and a second."""

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from itertools import compress, count
 from operator import ne
 from secrets import token_bytes
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from multidict import CIMultiDict, CIMultiDictProxy
 
@@ -30,15 +30,15 @@ from gateway.serving.http1.framing import check_fields
 from gateway.serving.http1.limits import Limits
 from gateway.serving.http1.repeats import HEEDED
 
-VERSION = (2, 0)
+VERSION: Final = (2, 0)
 _METHOD = re.compile(TOKEN)
 _TARGET = re.compile(rb"[\x21-\x7e]+")
-_USUAL = {
+_USUAL: Final = {
     name.encode(): name for name in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 }
 _SCHEMES = (b"http", b"https")
 _TRAILERS = (b"connection", b"TE")
-_new = tuple.__new__  # A NamedTuple's own costs as much again.
+_new: Final = tuple.__new__  # A NamedTuple's own costs as much again.
 
 
 class Http2Head(NamedTuple):

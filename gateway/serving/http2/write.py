@@ -10,8 +10,8 @@ from gateway.core.headers import HOP_BY_HOP, NOT_TRAILERS, Pair, check_field, lo
 from gateway.protocols.http2.session import NeverIndexed
 from gateway.serving.http1.write import date_line
 
-_NO_CONTENT = (204, 304)
-_new = tuple.__new__  # A NamedTuple's own costs as much again.
+_NO_CONTENT: Final = (204, 304)
+_new: Final = tuple.__new__  # A NamedTuple's own costs as much again.
 
 
 class _Fields(dict[Pair, tuple[Pair, ...]]):
@@ -58,9 +58,11 @@ class _Blocks(dict[bytes, tuple[Pair, ...]]):
 
 
 _FIELDS = _Fields()
-_BLOCKS = _Blocks()
-_VIA = {version: (b"via", f"{version} gateway".encode()) for version in ("1.0", "1.1", "2.0")}
-_STATUSES = {status: (b":status", b"%d" % status) for status in range(100, 600)}
+_BLOCKS: Final = _Blocks()
+_VIA: Final = {
+    version: (b"via", f"{version} gateway".encode()) for version in ("1.0", "1.1", "2.0")
+}
+_STATUSES: Final = {status: (b":status", b"%d" % status) for status in range(100, 600)}
 
 
 def head_fields(exchange: Exchange, reply: Reply, length: int | None) -> list[Pair]:

@@ -8,7 +8,7 @@ protocol that multiplexes has many. Neither side sees the other's framing.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from gateway.config.tables.traffic import TimeoutsConfig
 from gateway.core.clock import Clock
@@ -17,7 +17,7 @@ from gateway.core.failures import Failed
 from gateway.core.headers import Pair
 from gateway.core.wait import Wait
 
-NEVER = float("inf")
+NEVER: Final = float("inf")
 
 
 class ResponseHandler(Protocol):

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import Final
 
 from multidict import istr
 
@@ -43,8 +44,8 @@ _DROPPED = HOP_BY_HOP | FRAMING | OVERRIDES | {b"host", b"expect", b"proxy", b"x
 
 _CHUNKED = b"Transfer-Encoding: chunked\r\n"
 
-_MEMO = "forwarded fields"
-TIED = "authenticates its connection"
+_MEMO: Final = "forwarded fields"
+TIED: Final = "authenticates its connection"
 """The key in `Exchange.memo` of a request after which its connection serves no other client."""
 _AUTHORIZATION = istr("Authorization")
 _CONNECTION, _TRACEPARENT_FIELD, _TRACESTATE, _HOST = (

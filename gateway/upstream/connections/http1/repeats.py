@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from itertools import compress, count
 from operator import ne
+from typing import Final
 
 from gateway.core.exchange import Reply
 from gateway.core.headers import PLAIN_FIELD, PLAIN_VALUE, Pair, lower
 
 END = b"\r\n\r\n"
-_PLAIN_HEAD = 8192
+_PLAIN_HEAD: Final = 8192
 """Bytes of a head that is looked at here at all; the parser judges longer ones."""
 _LENGTH = -1
 """The slot of Content-Length."""

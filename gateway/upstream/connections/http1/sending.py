@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from mypy_extensions import mypyc_attr
 
@@ -18,7 +19,7 @@ from gateway.upstream.pool.endpoint import Endpoint
 
 _DEFAULT_TIMEOUTS = TimeoutsConfig()
 NO_BODY = b"Content-Length: 0\r\n"
-BODY_METHODS = frozenset(("POST", "PUT", "PATCH"))
+BODY_METHODS: Final = frozenset(("POST", "PUT", "PATCH"))
 """Methods whose requests say so when they have no body (RFC 9110 section 8.6)."""
 
 
