@@ -192,12 +192,15 @@ class Certified(Admission):
     """The admission of a connection whose client has shown a certificate, made out to `subject`."""
 
     def __init__(self, common: Admission, subject: str) -> None:
-        self.__dict__.update(
-            common.__dict__
-        )  # What is remembered about hosts and peers is remembered for all.
+        # Its numbers and its peers are those of all.
+        self._uppercase_methods = common._uppercase_methods
+        self._max_body = common._max_body
+        self._peers = common._peers
+        self._proxied = common._proxied
+        self.new_id = common.new_id
         self._subject = subject
 
     def exchange(self, *facts: Any) -> Exchange:
-        made = super().exchange(*facts)
+        made = Admission.exchange(self, *facts)  # mypyc takes `super()`'s for one argument.
         made.tls_subject = self._subject
         return made

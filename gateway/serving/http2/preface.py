@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
 
 from gateway.protocols.http2.session import PREFACE
+from gateway.serving.http1.codec import Http1Codec
 from gateway.serving.http1.connection import Http1Connection
+from gateway.serving.server import Server
 
 
 class Preface(Http1Connection):
@@ -17,8 +18,14 @@ class Preface(Http1Connection):
 
     __slots__ = ("_early", "_known")
 
-    def __init__(self, *connection: Any, known: Callable[[bool], asyncio.Protocol]) -> None:
-        super().__init__(*connection)
+    def __init__(
+        self,
+        server: Server,
+        codec: Http1Codec,
+        peer: str,
+        known: Callable[[bool], asyncio.Protocol],
+    ) -> None:
+        super().__init__(server, codec, peer)
         self._early = b""
         self._known = known
 
