@@ -10,9 +10,9 @@ from typing import Any
 
 from gateway.core.exchange import Exchange
 from gateway.protocols.websocket import UPGRADE
+from gateway.upstream.attempt import Attempt
 from gateway.upstream.connections.http1.headers import request_head
 from gateway.upstream.connections.http1.sending import BODY_METHODS, NO_BODY
-from gateway.upstream.connections.interfaces import NEVER
 from gateway.upstream.fallback import WithFallback, WithQueue
 from gateway.upstream.forward import Forward
 from gateway.upstream.mirror import Mirrored
@@ -69,6 +69,5 @@ def head_of(forward: Forward, exchange: Exchange, endpoint: Endpoint) -> bytes:
         return False
 
     stream: Any = SimpleNamespace(send=listen)
-    attempt: Any = SimpleNamespace(endpoint=endpoint, limit=NEVER)
-    forward.send(exchange, attempt, stream)
+    forward.send(exchange, Attempt(forward.pool, endpoint, exchange), stream)
     return heads[0]
