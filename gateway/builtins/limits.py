@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from copy import copy
 from typing import Any, Protocol
 
 from gateway.builtins.answers import answered
@@ -46,8 +45,9 @@ async def told(exchange: Exchange, others: Iterable[Limited]) -> dict[str, Any]:
     routes = []
     for status, same in groups.items():
         # A limit may go by the route, so each group is asked as one of its routes.
-        asking = copy(exchange)
-        asking.route = same[0]
+        asking = exchange.beside(exchange.method, exchange.target, exchange.raw_headers)
+        asking.route, asking.params, asking.notes = same[0], exchange.params, exchange.notes
+        asking.body = exchange.body
         found = with_headers(await asked(status, asking))
         routes.append({"routes": [one.name for one in same], "limits": found})
     said: dict[str, Any] = {"limits": entries}
