@@ -242,6 +242,7 @@ class Reply:
             self.joined = None
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)  # Else __new__ in `known` would be __init__ too.
 class OldReply(Reply):
     """A reply that came by HTTP/1.0."""
 
