@@ -13,6 +13,8 @@ from collections.abc import Callable
 from time import perf_counter
 from typing import Final
 
+from mypy_extensions import mypyc_attr
+
 from gateway.config.tables.pipeline import RouteConfig
 from gateway.config.tables.traffic import GRPC_STATUSES, POLICIES, RetryConfig
 from gateway.config.tables.upstream import UpstreamConfig
@@ -38,6 +40,7 @@ DEFAULT_RETRY = RetryConfig()
 _CODES: Final = [str(code) for code in range(1000)]
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Forward:
     """Send exchanges of one route to a pool: `await forward(exchange)`."""
 
