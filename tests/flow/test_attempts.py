@@ -54,9 +54,9 @@ async def test_a_stale_connection_costs_one_more_try_within_the_same_time(
     limits: list[float] = []
     send = Connection.send
 
-    def noted(self: Connection, *args: Any, **kwargs: Any) -> None:
+    def noted(self: Connection, *args: Any, **kwargs: Any) -> bool:
         limits.append(args[-1])
-        send(self, *args, **kwargs)
+        return send(self, *args, **kwargs)
 
     first: set[Any] = set()
     both = asyncio.Event()
