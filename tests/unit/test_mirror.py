@@ -85,7 +85,7 @@ ACROSS = {
     ),
     "middlewares/auth/test_node_jose.py": "tokens of another implementation",
     "middlewares/auth/test_other_libraries.py": "tokens of other implementations",
-    "test_compiled_code.py": "the rules for modules that are compiled",
+    "test_compiled.py": "the rules for compiled modules",
     "test_imports.py": "the rules for imports",
     "test_mirror.py": "this file",
     "test_suite.py": "the rules of the whole suite",

@@ -268,7 +268,7 @@ def repeatable(data: bytes, head: Head, longest: int) -> Repeat | None:
         or (stated and (_DIGITS.fullmatch(stated[0]) is None or int(stated[0]) != length))
     ):
         return None
-    lines = section[2:-4].split(_CRLF)
+    lines = section[:-4][2:].split(_CRLF)
     fields = [(istr(name), value) for name, value in head.headers.items()]
     if len(lines) != len(fields):
         return None
