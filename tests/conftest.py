@@ -28,6 +28,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what only the interpreted gateway can be tested with, where it is compiled."""
+    from gateway.core import wait
+
+    if wait.__file__.endswith(".py"):
+        return
+    left_out = [item for item in items if item.get_closest_marker("interpreted")]
+    items[:] = [item for item in items if item not in left_out]
+    config.hook.pytest_deselected(items=left_out)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Let a test fail that would be skipped, where CI=true: there everything it needs can be

@@ -7,6 +7,8 @@ import base64
 from collections.abc import Awaitable
 from typing import Any
 
+import pytest
+
 from gateway.core import wait
 from gateway.credentials.users import user_edits, user_file
 from gateway.credentials.users.user_file import User
@@ -30,6 +32,7 @@ upstream = "origin"
 """
 
 
+@pytest.mark.interpreted
 async def test_bodies_and_passwords(start, origin, connect, tmp_path, monkeypatch):
     tasks: list[Any] = []
 

@@ -136,6 +136,7 @@ async def test_a_post_is_not_sent_into_a_connection_that_has_ended(start, origin
     assert (await client.read()).status == 200
 
 
+@pytest.mark.interpreted
 @pytest.mark.parametrize(
     ("method", "reads", "sent"),
     [("POST", False, 1), ("GET", False, 1), ("POST", True, 1), ("GET", True, 2)],
