@@ -35,7 +35,7 @@ class ObservedForward(Forward):
     """A Forward that reports every attempt's time and outcome to its pool, sends the time that is
     left to endpoints, and picks by a header or cookie."""
 
-    def affinity(self, exchange: Exchange) -> str:
+    def key(self, exchange: Exchange) -> str:
         return affinity(exchange, self.pool.config.hash)
 
     def send(self, exchange: Exchange, attempt: Attempt, stream: Stream) -> bool:

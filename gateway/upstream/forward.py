@@ -78,21 +78,21 @@ class Forward:
     def __repr__(self) -> str:
         return f"<Forward to {self.pool!r}>"
 
-    affinity: Callable[[Exchange], str] | None = None
-    """What balancing by hash goes by, where that is not the client's address."""
+    def key(self, exchange: Exchange) -> str:
+        """Return what balancing by hash goes by."""
+        return exchange.client_ip
 
     @own
     async def __call__(self, exchange: Exchange) -> Reply:
         """The endpoint's answer, whatever its status. Raises Failed if there is none in the end."""
-        pool, affinity, timeout = self.pool, self.affinity, self._timeout
+        pool, timeout = self.pool, self._timeout
         exchange.upstream, body, policy = pool.name, exchange.body, self._policy
         if body is not None and policy is not None and body.complete is None:
             await self._keep(exchange, body, policy.max_body)
         limit = NEVER if timeout is None else self._transport.clock.monotonic() + timeout
         if self._http2 and is_grpc(exchange):
             limit = await self._begin_call(exchange, limit)
-        key = exchange.client_ip if affinity is None else affinity(exchange)
-        attempt, retries = Attempt(pool, pool.pick(key), exchange, limit), None
+        attempt, retries = Attempt(pool, pool.pick(self.key(exchange)), exchange, limit), None
         try:
             while True:
                 stream: Stream | None = None
@@ -353,9 +353,7 @@ class Retries:
             streaming = attempt.state is State.STREAMING
             attempt.give_up()  # It may hold the only place there is.
             try:
-                endpoint = pool.pick(
-                    forward.affinity(exchange) if forward.affinity else exchange.client_ip, tried
-                )
+                endpoint = pool.pick(forward.key(exchange), tried)
             except Failed:
                 if streaming:
                     raise

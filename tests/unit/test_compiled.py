@@ -69,6 +69,43 @@ def test_interpreted_classes_inherit_from_compiled_ones_that_allow_it():
     assert refused == []
 
 
+def ancestors(name: str) -> Iterator[str]:
+    """Full names of the classes that a class inherits from."""
+    found = classes()
+    if name in found:
+        for base in bases(name.rpartition(".")[0], found[name]):
+            yield base
+            yield from ancestors(base)
+
+
+def defined(node: ast.ClassDef) -> dict[str, ast.stmt]:
+    """What a class's body defines, by name."""
+    names: dict[str, ast.stmt] = {}
+    for one in node.body:
+        if isinstance(one, ast.FunctionDef | ast.AsyncFunctionDef):
+            names[one.name] = one
+        elif isinstance(one, ast.Assign | ast.AnnAssign) and one.value is not None:
+            targets = one.targets if isinstance(one, ast.Assign) else [one.target]
+            names |= {target.id: one for target in targets if isinstance(target, ast.Name)}
+    return names
+
+
+def test_no_default_of_a_compiled_class_is_overridden():
+    """It is each instance's own attribute there, and hides what a subclass defines."""
+    found = classes()
+    hidden = [
+        f"{name}.{one} over {base}'s"
+        for name, node in found.items()
+        for base in ancestors(name)
+        if base.rpartition(".")[0] in COMPILED and base in found
+        for one, stated in defined(found[base]).items()
+        if one in defined(node) and not one.startswith("__")
+        if isinstance(stated, ast.Assign | ast.AnnAssign)
+        if not (isinstance(stated, ast.AnnAssign) and "ClassVar" in ast.unparse(stated.annotation))
+    ]
+    assert hidden == []
+
+
 def test_no_list_has_methods_that_compiled_code_would_pass_by():
     """A method of a list is called as the list's own, whatever its class says."""
     overridden = [
