@@ -10,10 +10,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[2]
 DEMO = [sys.executable, str(ROOT / "demo")]
 
 
+@pytest.mark.interpreted  # Its lines call bin/gateway: with an environment of the copy's own.
 def test_every_printed_line_does_what_it_says():
     done = subprocess.run(
         [*DEMO, "--check", "--free-ports"], cwd=ROOT, capture_output=True, text=True, timeout=240
