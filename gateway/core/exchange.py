@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from multidict import MultiMapping
+from mypy_extensions import mypyc_attr
 
 from gateway.core.content.bodies import ReplacedBody
 from gateway.core.content.replies import DIGESTS
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from gateway.core.failures import Failed
 
 
+@mypyc_attr(native_class=False)  # Operators' own may inherit from it.
 class RequestBody(Protocol):
     """A request's body, arriving.
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from gateway.core.content.replies import ReplyStream
 from gateway.core.exchange import Exchange, Reply
 from gateway.core.failures import Failed, Failure
 from gateway.core.hooks import Context, Hooks
@@ -74,6 +75,19 @@ class Broken(Stream):
         raise StopIteration
 
 
+class Once(ReplyStream):
+    """A body that says what it is."""
+
+    def __init__(self) -> None:
+        self._left = [b"once", b""]
+
+    async def read(self) -> bytes:
+        return self._left.pop(0)
+
+    def abort(self) -> None:
+        self._left = [b""]
+
+
 def spoil(exchange: Exchange) -> None:
     exchange.reply = None
 
@@ -97,6 +111,7 @@ WAITING, RELEASED = asyncio.Event(), asyncio.Event()
 MORE: dict[str, Any] = {
     "keeps": {"request": remember, "response": tell},
     "a broken body": {"request": lambda exchange: Reply(200, body=Broken())},
+    "a body of its own": {"request": lambda exchange: Reply(200, body=Once())},
     "spoils": {"finish": spoil},
     "quits": {"finish": quit_early},
     "fails slowly": {"request": fail_or_look, "error": render_slowly},
@@ -117,6 +132,15 @@ async def test_each_is_an_error_at_once(start, connect, origin, caplog, does: st
         reply = await client.get("/")
         assert reply.status == status and reply.whole
     assert f"hook of {OWN}" in caplog.text
+
+
+async def test_a_stream_may_inherit_what_it_has_to_have(start, connect, origin):
+    upstreams = f'[upstream.origin]\nurl = "{origin.url}"\n'
+    text = PIPELINE.replace("DOES", "a body of its own")
+    client = await connect(await start(text, upstreams))
+    for _ in range(2):
+        reply = await client.get("/")
+        assert (reply.status, reply.body) == (200, b"once")
 
 
 async def test_a_context_variable_lasts_as_long_as_its_request(start, connect, origin):

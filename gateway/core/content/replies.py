@@ -14,6 +14,7 @@ DIGESTS = frozenset((b"content-digest", b"repr-digest", b"digest", b"content-md5
 """Fields that are true of one body alone (RFC 9530 and what was before it)."""
 
 
+@mypyc_attr(native_class=False)  # Operators' own may inherit from it.
 class ReplyStream(Protocol):
     """A reply's body, arriving. A reader that stops before the end calls `abort`."""
 
