@@ -37,6 +37,7 @@ api_key.file = "../keys.toml"
 shadow = true
 [forward_auth]
 url = "{judge}/check"
+timeout = "20s"
 shadow = true
 keep = ["X-User"]
 [rate_limit]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -150,7 +151,8 @@ async def _processes(gateway: Process) -> set[int]:
         for pid in more:
             looked_at.add(pid)
             for children in Path(f"/proc/{pid}/task").glob("*/children"):
-                found |= set(map(int, children.read_text().split()))
+                with suppress(FileNotFoundError, ProcessLookupError):  # That thread has ended.
+                    found |= set(map(int, children.read_text().split()))
     return found
 
 
