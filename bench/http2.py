@@ -3,7 +3,7 @@
 one run.
 
     bench/setup.sh && apt-get install nghttp2-client
-    .venv/bin/python bench/http2.py                     # 64 connections x 1 stream, and 8 x 32
+    bin/compiled bench/http2.py                         # 64 connections x 1 stream, and 8 x 32
 
 The figure to quote is CPU microseconds a request, as in bench/compare.py, whose configurations and
 origin these are.

@@ -197,7 +197,7 @@ def driven(awaitable: Awaitable[T]) -> Awaitable[T]:
     if isinstance(awaitable, CoroutineType):
         needs_none = awaitable.cr_code in _OWN
     elif isinstance(awaitable, Coroutine):
-        # One of a compiled module, which has no code. None of those needs a Task (setup.py).
+        # One of a compiled module, which has no code. None of those needs a Task (setup.cfg).
         needs_none = type(awaitable).__module__.startswith("gateway.")
     else:
         needs_none = isinstance(awaitable, Wait)

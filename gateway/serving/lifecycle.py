@@ -62,7 +62,7 @@ async def serve(exchange: Exchange, outlet: Outlet, server: Server) -> None:
             return
         except Exception as error:
             failing = fail(exchange, outlet, server, snapshot, error)
-        await failing  # Not in the handler: see tests/unit/test_compiled_code.py.
+        await failing  # Not in the handler: see tests/unit/test_compiled.py.
     except BaseException:
         if exchange.failed is None:
             exchange.failed = Failed(Failure.CLIENT_GONE)
